@@ -1,0 +1,137 @@
+"""What a person or a script sees: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from clodo.errors import Refused
+
+SHORT_ID = 8
+
+
+def say(text: str) -> None:
+    """Narrate on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """Print a result on standard output."""
+    print(text, flush=True)
+
+
+def show_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Print one JSON document on standard output; ids stay whole."""
+    print(json.dumps(document, indent=2, ensure_ascii=False, default=str), flush=True)
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
+    """
+    Print *rows* under *columns*: drawn on a terminal, aligned words otherwise.
+
+    Args:
+        columns: Headings.
+
+        rows: One cell per column; None is shown as a dash.
+
+        empty: What to say instead of a table without rows.
+    """
+    if not rows:
+        show(empty)
+        return
+    cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+        for row in cells:
+            table.add_row(*(Text(cell) for cell in row))
+        Console().print(table)
+        return
+    lines = [[column.upper() for column in columns], *cells]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    for line in lines:
+        show("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def short(identifier: str | None) -> str | None:
+    """Shorten an id for a table; JSON shows it whole."""
+    return identifier if identifier is None or len(identifier) <= SHORT_ID + 4 else identifier[:SHORT_ID]
+
+
+def has_terminal() -> bool:
+    """Say whether somebody can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask(question: str, *, yes: bool) -> None:
+    """
+    Ask before something that can't be taken back; *yes* answers it.
+
+    Raises:
+        Refused: The answer was no, or there is no terminal to ask on.
+    """
+    if yes:
+        return
+    if not has_terminal():
+        raise Refused(f"{question} Nobody can be asked without a terminal.", hint="Add --yes to answer it.")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    if answer.strip().lower() not in ("y", "yes"):
+        raise Refused("Declined; nothing was done.")
+
+
+def choose(question: str, choices: Sequence[str]) -> list[str]:
+    """
+    Let a person tick some of *choices*; at least one.
+
+    Raises:
+        Refused: There is no terminal, or nothing was chosen.
+    """
+    if not has_terminal():
+        raise Refused("Nobody can choose without a terminal.", hint="Name the targets instead of --interactive.")
+    import questionary
+
+    chosen = questionary.checkbox(question, choices=list(choices)).unsafe_ask()
+    if not chosen:
+        raise Refused("Nothing was chosen; nothing was done.")
+    return [str(choice) for choice in chosen]
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[str, float], None]]:
+    """
+    Show how far something is on standard error: a bar on a terminal, a line per step otherwise.
+
+    Gives:
+        A function that takes what is being done and the share that is done, 0 to 1.
+    """
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+        with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(title, total=1.0)
+
+            def draw(step: str, share: float) -> None:
+                bar.update(task, description=f"{title}: {step}" if step else title, completed=share)
+
+            yield draw
+        return
+    last = ""
+
+    def tell(step: str, share: float) -> None:
+        nonlocal last
+        if step and step != last:
+            last = step
+            say(f"{title}: {step} ({share:.0%})")
+
+    say(f"{title} …")
+    yield tell
