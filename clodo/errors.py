@@ -35,6 +35,7 @@ Everything that can go wrong, as facts.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import ClassVar
 
 
@@ -156,10 +157,19 @@ class PermissionMissing(NotAuthorised):
 
 
 class TryLater(ClodoError):
-    """Passing trouble: the same call may work in a while."""
+    """
+    Passing trouble: the same call may work in a while.
+
+    Attributes:
+        retry_after: When to try again, from now, if we know.
+    """
 
     exit_code = 75
     retryable = True
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after: timedelta | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class RateLimited(TryLater):
