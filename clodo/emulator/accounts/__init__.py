@@ -1,0 +1,1 @@
+"""Accounts, their users, and the tokens that speak for them."""

@@ -1,0 +1,85 @@
+"""Who may call: bearer tokens, checked before anything else happens."""
+
+from __future__ import annotations
+
+import re
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from clodo.emulator.access import NOTES, raw_path
+from clodo.emulator.accounts.store import Accounts, Caller
+from clodo.emulator.envelope import ApiError
+from clodo.emulator.faults import RequestLimit
+
+#: "Authentication error": the number that makes wrangler explain who it is logged in as.
+AUTHENTICATION_ERROR = 10000
+INVALID_API_TOKEN = 1000
+
+#: Calls that carry the JWT of an upload session where others carry a token; their handlers check it.
+HOLDS_ITS_OWN_JWT = re.compile(r"^/accounts/[^/]+/workers/assets/upload$")
+
+_CALLER = "clodo.caller"
+
+
+def caller(request: Request) -> Caller:
+    """Return who makes this call."""
+    found: Caller = request.scope[_CALLER]
+    return found
+
+
+class Authenticated:
+    """Let calls through whose token is known, active and reaches the account that the path names."""
+
+    def __init__(self, app: ASGIApp, accounts: Accounts, limit: RequestLimit) -> None:
+        self.app = app
+        self.accounts = accounts
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the call on, or refuse it in the envelope."""
+        if scope["type"] != "http" or HOLDS_ITS_OWN_JWT.match(raw_path(scope)):
+            await self.app(scope, receive, send)
+            return
+        try:
+            whose = self._caller(scope)
+            scope[_CALLER] = whose
+            scope.get(NOTES, {})["token"] = whose.token_name
+            left = self.limit.take(whose.user_id)
+        except ApiError as refusal:
+            await refusal.as_response()(scope, receive, send)
+            return
+
+        async def announcing_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message.get("headers", []),
+                    *((name.lower().encode(), value.encode()) for name, value in left.items()),
+                ]
+            await send(message)
+
+        await self.app(scope, receive, announcing_send if left else send)
+
+    def _caller(self, scope: Scope) -> Caller:
+        path = raw_path(scope)
+        token = _bearer(scope)
+        verifying = path.endswith("/tokens/verify")
+        if token is None:
+            raise ApiError(401, AUTHENTICATION_ERROR, "Authentication error")
+        whose = self.accounts.authenticate(token)
+        if whose is None or not whose.is_active:
+            if verifying:
+                raise ApiError(401, INVALID_API_TOKEN, "Invalid API Token")
+            raise ApiError(403, AUTHENTICATION_ERROR, "Authentication error")
+        match = re.match(r"/accounts/([^/]+)", path)
+        if match and match[1] not in whose.account_ids:
+            raise ApiError(403, AUTHENTICATION_ERROR, "Authentication error")
+        return whose
+
+
+def _bearer(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            scheme, _, token = value.decode("utf-8", "surrogateescape").partition(" ")
+            return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+    return None

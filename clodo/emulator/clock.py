@@ -1,0 +1,22 @@
+"""Time and identity as Cloudflare writes them."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from datetime import UTC, datetime
+
+
+def now() -> str:
+    """Return the time as Cloudflare's Workers endpoints write it: UTC, six digits after the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def new_id() -> str:
+    """Return a fresh identifier of 32 hex digits: accounts, zones, routes, namespaces."""
+    return secrets.token_hex(16)
+
+
+def new_uuid() -> str:
+    """Return a fresh UUID: versions and deployments."""
+    return str(uuid.uuid4())

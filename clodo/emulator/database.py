@@ -1,0 +1,162 @@
+"""The control plane's memory: one SQLite file, ``cloud.db``, readable by its owner only (versions hold secrets)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import apsw
+import apsw.ext
+
+Row = dict[str, Any]
+Parameter = str | int | float | bytes | None
+
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+CREATE TABLE settings(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE users(id TEXT PRIMARY KEY, email TEXT NOT NULL, created_on TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE accounts(
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, subdomain TEXT UNIQUE, created_on TEXT NOT NULL, user_id TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE tokens(
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, digest TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, user_id TEXT NOT NULL,
+    account_ids TEXT NOT NULL, scopes TEXT, status TEXT NOT NULL, expires_on TEXT, created_on TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE zones(
+    id TEXT PRIMARY KEY, account_id TEXT NOT NULL, name TEXT NOT NULL UNIQUE, status TEXT NOT NULL,
+    created_on TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE scripts(
+    id TEXT PRIMARY KEY, account_id TEXT NOT NULL, name TEXT NOT NULL, created_on TEXT NOT NULL,
+    modified_on TEXT NOT NULL, last_deployed_from TEXT NOT NULL, settings TEXT NOT NULL, migration_tag TEXT,
+    subdomain_enabled INTEGER NOT NULL, previews_enabled INTEGER NOT NULL, UNIQUE(account_id, name)
+) WITHOUT ROWID;
+CREATE TABLE versions(
+    id TEXT PRIMARY KEY, script_id TEXT NOT NULL REFERENCES scripts(id) ON DELETE CASCADE, number INTEGER NOT NULL,
+    created_on TEXT NOT NULL, author TEXT NOT NULL, source TEXT NOT NULL, annotations TEXT NOT NULL,
+    has_preview INTEGER NOT NULL, startup_time_ms INTEGER NOT NULL, etag TEXT NOT NULL, content TEXT NOT NULL,
+    UNIQUE(script_id, number)
+) WITHOUT ROWID;
+CREATE TABLE deployments(
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+    script_id TEXT NOT NULL REFERENCES scripts(id) ON DELETE CASCADE,
+    created_on TEXT NOT NULL, author TEXT NOT NULL, source TEXT NOT NULL, annotations TEXT NOT NULL,
+    versions TEXT NOT NULL
+);
+CREATE INDEX deployments_of_script ON deployments(script_id, number);
+CREATE TABLE routes(
+    id TEXT PRIMARY KEY, zone_id TEXT NOT NULL, pattern TEXT NOT NULL, script TEXT, account_id TEXT NOT NULL,
+    UNIQUE(zone_id, pattern)
+) WITHOUT ROWID;
+CREATE TABLE domains(
+    id TEXT PRIMARY KEY, account_id TEXT NOT NULL, hostname TEXT NOT NULL UNIQUE, zone_id TEXT NOT NULL,
+    zone_name TEXT NOT NULL, service TEXT NOT NULL, environment TEXT NOT NULL, cert_id TEXT NOT NULL,
+    enabled INTEGER NOT NULL, previews_enabled INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE schedules(
+    script_id TEXT NOT NULL REFERENCES scripts(id) ON DELETE CASCADE, cron TEXT NOT NULL, created_on TEXT NOT NULL,
+    modified_on TEXT NOT NULL, PRIMARY KEY(script_id, cron)
+) WITHOUT ROWID;
+CREATE TABLE object_namespaces(
+    id TEXT PRIMARY KEY, script_id TEXT NOT NULL REFERENCES scripts(id) ON DELETE CASCADE, class TEXT NOT NULL,
+    uses_sqlite INTEGER NOT NULL, UNIQUE(script_id, class)
+) WITHOUT ROWID;
+CREATE TABLE assets(
+    account_id TEXT NOT NULL, hash TEXT NOT NULL, blob TEXT NOT NULL, size INTEGER NOT NULL, content_type TEXT,
+    PRIMARY KEY(account_id, hash)
+) WITHOUT ROWID;
+CREATE TABLE asset_sessions(
+    id TEXT PRIMARY KEY, account_id TEXT NOT NULL, script TEXT NOT NULL, manifest TEXT NOT NULL,
+    created_on TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE buckets(
+    account_id TEXT NOT NULL, name TEXT NOT NULL, created_on TEXT NOT NULL, location TEXT NOT NULL,
+    storage_class TEXT NOT NULL, jurisdiction TEXT NOT NULL, PRIMARY KEY(account_id, name)
+) WITHOUT ROWID;
+CREATE TABLE queues(
+    id TEXT PRIMARY KEY, account_id TEXT NOT NULL, name TEXT NOT NULL, created_on TEXT NOT NULL,
+    modified_on TEXT NOT NULL, settings TEXT NOT NULL, UNIQUE(account_id, name)
+) WITHOUT ROWID;
+CREATE TABLE queue_consumers(
+    id TEXT PRIMARY KEY, queue_id TEXT NOT NULL REFERENCES queues(id) ON DELETE CASCADE, script TEXT,
+    type TEXT NOT NULL, settings TEXT NOT NULL, dead_letter_queue TEXT, created_on TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+class Database:
+    """
+    An open ``cloud.db``; used from one thread, the server's.
+
+    Args:
+        path: Where it is or will be; made with mode 0600.
+    """
+
+    def __init__(self, path: Path) -> None:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        path.chmod(0o600)
+        self._connection = apsw.Connection(str(path))
+        self._connection.set_busy_timeout(5000)
+        # In WAL mode NORMAL survives kill -9: what was committed is with the kernel. Only a power cut may take the
+        # last commits away, and never a part of one.
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            self._connection.execute(f"PRAGMA {pragma}")
+        self._connection.row_trace = _row_as_dict
+        if self.value("PRAGMA user_version") == 0:
+            with self.transaction():
+                self._connection.execute(SCHEMA)
+                self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def close(self) -> None:
+        """Close the file; the log is folded into it."""
+        self._connection.close()
+
+    def rows(self, sql: str, parameters: Sequence[Parameter] = ()) -> list[Row]:
+        """Run one statement and return all its rows, each a dict by column."""
+        return list(self._connection.execute(sql, tuple(parameters)))
+
+    def row(self, sql: str, parameters: Sequence[Parameter] = ()) -> Row | None:
+        """Run one statement and return its first row."""
+        rows = self.rows(sql, parameters)
+        return rows[0] if rows else None
+
+    def value(self, sql: str, parameters: Sequence[Parameter] = ()) -> Any:
+        """Run one statement and return the first column of its first row, None if there is none."""
+        row = self.row(sql, parameters)
+        return next(iter(row.values())) if row else None
+
+    def run(self, sql: str, parameters: Sequence[Parameter] = ()) -> int:
+        """Run one statement and return how many rows it changed."""
+        before = self._connection.total_changes()
+        self._connection.execute(sql, tuple(parameters))
+        return self._connection.total_changes() - before
+
+    def insert(self, table: str, row: Row, *, replace: bool = False) -> None:
+        """Add *row*; lists and dicts are stored as JSON."""
+        columns = ", ".join(row)
+        places = ", ".join("?" for _ in row)
+        verb = "INSERT OR REPLACE" if replace else "INSERT"
+        self.run(f"{verb} INTO {table}({columns}) VALUES({places})", [_stored(value) for value in row.values()])  # noqa: S608
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make everything inside happen, or nothing of it."""
+        with self._connection:
+            yield
+
+
+def _stored(value: Any) -> Parameter:
+    if isinstance(value, (dict, list, tuple)):
+        return json.dumps(value, separators=(",", ":"))
+    if isinstance(value, bool):
+        return int(value)
+    return value  # type: ignore[no-any-return]
+
+
+def _row_as_dict(cursor: apsw.Cursor, row: tuple[Any, ...]) -> Row:
+    return dict(zip((column[0] for column in cursor.get_description()), row, strict=True))

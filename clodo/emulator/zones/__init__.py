@@ -1,0 +1,1 @@
+"""Zones: the domains that accounts own."""
