@@ -1,0 +1,129 @@
+"""
+A configuration file as values plus the line each of them stands on.
+
+Next door: `toml_lines` finds lines in TOML, `jsonc` reads JSON with comments.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from clodo.errors import BadConfiguration
+from clodo.workspace import jsonc, toml_lines
+
+KeyPath = tuple[str | int, ...]
+MAX_FILE_BYTES = 10 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """
+    The values of one configuration file, and where they stand.
+
+    Attributes:
+        file: Absolute path.
+
+        data: The whole file as plain dicts, lists and scalars.
+
+        lines: Line (from 1) of each key path, ``("d1_databases", 0, "binding")``.
+
+        text: The file as it was read, without a byte order mark.
+    """
+
+    file: Path
+    data: dict[str, Any]
+    lines: Mapping[KeyPath, int] = field(repr=False)
+    text: str = field(default="", repr=False)
+
+    def line_of(self, path: Sequence[str | int]) -> int:
+        """Return the line of *path*, or of its nearest ancestor that has one; 1 when none has."""
+        at = tuple(path)
+        while at:
+            if at in self.lines:
+                return self.lines[at]
+            at = at[:-1]
+        return 1
+
+    def place_of(self, path: Sequence[str | int]) -> str:
+        """Return ``file:line`` of *path*."""
+        return f"{self.file}:{self.line_of(path)}"
+
+    def error(self, path: Sequence[str | int], what: str, *, hint: str | None = None) -> BadConfiguration:
+        """Build the error that says *what* is wrong at *path*; the caller raises it."""
+        return BadConfiguration(f"{self.place_of(path)}: {what}", hint=hint)
+
+
+def read_document(file: Path) -> Document:
+    """
+    Read a TOML, JSON or JSONC file with the line of every key.
+
+    A byte order mark and CRLF line ends are tolerated.
+
+    Raises:
+        BadConfiguration: The file can't be read or parsed; the message opens with file:line.
+    """
+    text = _read_text(file)
+    if file.suffix == ".toml":
+        return _read_toml(file, text)
+    return _read_json(file, text)
+
+
+def nearest(name: str, names: Sequence[str]) -> str | None:
+    """Return the most similar of *names*, or None when none is close."""
+    close = get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def did_you_mean(name: str, names: Sequence[str]) -> str:
+    """Return `` (did you mean "x"?)`` for the most similar name, or an empty string."""
+    close = nearest(name, names)
+    return f' (did you mean "{close}"?)' if close else ""
+
+
+def _read_text(file: Path) -> str:
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError as error:
+        raise BadConfiguration(f"{file}:1: no such file") from error
+    except OSError as error:
+        raise BadConfiguration(
+            f"{file}:1: can't be read ({error.strerror})", hint="Check the file's permissions."
+        ) from error
+    if len(content) > MAX_FILE_BYTES:
+        raise BadConfiguration(
+            f"{file}:1: is {len(content):,} bytes, over the limit of {MAX_FILE_BYTES:,} for a configuration file"
+        )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BadConfiguration(f"{file}:{line}: is not UTF-8 text", hint="Save the file as UTF-8.") from error
+    return text.replace("\r\n", "\n")
+
+
+def _read_toml(file: Path, text: str) -> Document:
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line, what = toml_lines.locate(error, text)
+        raise BadConfiguration(f"{file}:{line}: {what}", hint="Correct the TOML syntax on that line.") from error
+    except RecursionError as error:
+        raise BadConfiguration(f"{file}:1: values are nested too deeply") from error
+    return Document(file, data, toml_lines.find(text), text)
+
+
+def _read_json(file: Path, text: str) -> Document:
+    try:
+        data, lines = jsonc.parse(text)
+    except jsonc.SyntaxFault as fault:
+        raise BadConfiguration(
+            f"{file}:{fault.line}: {fault.what}", hint="Correct the JSON syntax on that line."
+        ) from fault
+    if not isinstance(data, dict):
+        raise BadConfiguration(f"{file}:1: must hold an object, {{…}}")
+    return Document(file, data, lines, text)

@@ -1,0 +1,90 @@
+"""Finds the services of a workspace: the folders with a wrangler config."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from clodo.errors import BadConfiguration, ServiceNotFound
+from clodo.workspace.wrangler_config import WranglerConfig, find_config
+
+SKIPPED_FOLDERS = frozenset({"node_modules", ".git", ".clodo", ".wrangler", "dist", ".venv", "__pycache__"})
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """
+    A folder with a wrangler config; becomes one Worker per target.
+
+    Attributes:
+        name: The config's ``name``, wherever the folder is.
+
+        folder: Absolute.
+    """
+
+    name: str
+    folder: Path
+    config: WranglerConfig
+
+
+def discover(root: Path) -> tuple[Service, ...]:
+    """
+    Return the services at and below *root*, by name.
+
+    Folders of packages, builds and tools are skipped; linked folders are followed once.
+
+    Raises:
+        BadConfiguration: A config is broken, or two services have one name.
+    """
+    found: dict[str, Service] = {}
+    for file in sorted(_configs(root.absolute())):
+        config = WranglerConfig.read(file)
+        service = Service(config.name, file.parent, config)
+        if config.name in found:
+            other = found[config.name].config
+            raise BadConfiguration(
+                f'{config.document.place_of(("name",))}: the name "{config.name}" is taken by'
+                f" {other.document.place_of(('name',))}",
+                hint="Give one of the two another name.",
+            )
+        found[config.name] = service
+    return tuple(found[name] for name in sorted(found))
+
+
+def find_service(name: str, services: tuple[Service, ...]) -> Service:
+    """
+    Return the service called *name*.
+
+    Raises:
+        ServiceNotFound: None is; the hint lists the nearest names.
+    """
+    for service in services:
+        if service.name == name:
+            return service
+    names = [service.name for service in services]
+    close = get_close_matches(name, names, n=3, cutoff=0.4) or names[:5]
+    hint = "Did you mean " + " or ".join(close) + "?" if close else "The workspace has no services."
+    raise ServiceNotFound(f"{name}: no such service", hint=hint)
+
+
+def _configs(root: Path) -> Iterator[Path]:
+    seen: set[tuple[int, int]] = set()
+    for parent, folders, _ in os.walk(root, followlinks=True):
+        folder = Path(parent)
+        try:
+            status = folder.stat()
+        except OSError:
+            # Gone since it was listed: a build beside us tidies up.
+            folders.clear()
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if name not in SKIPPED_FOLDERS)
+        file = find_config(folder)
+        if file is not None:
+            yield file

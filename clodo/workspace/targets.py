@@ -1,0 +1,83 @@
+"""Targets: what is deployed, and how it is written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from clodo.errors import BadUsage, TargetNotFound
+
+_PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_TARGET = re.compile(rf"(?P<service>{_PART})(?:@(?P<environment>{_PART})(?:/(?P<customer>{_PART}))?)?")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Target:
+    """
+    A service in an environment, for one customer or for all: the unit that is deployed.
+
+    Attributes:
+        service: The service's name (the ``name`` of its wrangler config).
+
+        environment: ``production``, ``staging``, …
+
+        customer: None when the Worker serves everybody.
+    """
+
+    service: str
+    environment: str
+    customer: str | None = None
+
+    def __str__(self) -> str:
+        tail = f"/{self.customer}" if self.customer is not None else ""
+        return f"{self.service}@{self.environment}{tail}"
+
+    @property
+    def slug(self) -> str:
+        """The target as one word for file, lock and block names: ``api-production-acme``."""
+        parts = (self.service, self.environment, self.customer)
+        return "-".join(part for part in parts if part is not None)
+
+    @classmethod
+    def parse(cls, text: str, *, default_environment: str = "production") -> Target:
+        """
+        Read ``api``, ``api@staging`` or ``api@production/acme``.
+
+        Raises:
+            BadUsage: Not of that form.
+        """
+        match = _TARGET.fullmatch(text)
+        if match is None:
+            raise BadUsage(
+                f'"{text}" is not a target',
+                hint="Write service, service@environment or service@environment/customer.",
+            )
+        return cls(match["service"], match["environment"] or default_environment, match["customer"])
+
+
+def find_target(text: str, targets: Iterable[Target], *, default_environment: str = "production") -> Target:
+    """
+    Return the one of *targets* that *text* names.
+
+    Raises:
+        BadUsage: *text* is not of a target's form.
+
+        TargetNotFound: No such target; the hint lists the nearest names.
+    """
+    wanted = Target.parse(text, default_environment=default_environment)
+    known = tuple(targets)
+    if wanted in known:
+        return wanted
+    raise TargetNotFound(f"{wanted}: no such target", hint=_nearest_names(wanted, known))
+
+
+def _nearest_names(wanted: Target, known: tuple[Target, ...]) -> str:
+    if not known:
+        return "The workspace has no targets."
+    same_service = [str(target) for target in known if target.service == wanted.service]
+    names = same_service or get_close_matches(str(wanted), [str(target) for target in known], n=3, cutoff=0.4)
+    if not names:
+        names = sorted(str(target) for target in known)[:5]
+    return "Did you mean " + " or ".join(names[:5]) + "?"
