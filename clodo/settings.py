@@ -64,3 +64,11 @@ class Settings:
             base_url=variables.get("CLOUDFLARE_API_BASE_URL") or None,
             debug=variables.get("CLODO_DEBUG", "") not in ("", "0", "false"),
         )
+
+
+def child_environment(*, without: tuple[str, ...] = (), environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables that a child process gets: this process's own, less those that begin with *without*."""
+    variables = os.environ if environment is None else environment
+    return (
+        {name: value for name, value in variables.items() if not name.startswith(without)} if without else {**variables}
+    )
