@@ -35,7 +35,7 @@ class Spent(NamedTuple):
     """Requests that were taken from the budget: when (seconds) and how many."""
 
     at: float
-    count: int
+    requests: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,8 @@ def decide(
     """
     Decide whether *lane* may send *count* requests at *now*.
 
-    Pure: the in-memory budget and the ledger's budget across processes both ask it, with *spent* from wherever they keep it.
+    Pure: the in-memory budget and the ledger's budget across processes both ask it, with *spent* from wherever each
+    of them keeps it.
 
     Args:
         now: Seconds, on the same clock as *spent* and *cooldown_until*.
@@ -123,7 +124,7 @@ def decide(
         return Wait(math.inf)
     held_back = 0.0 if lane is Lane.UNDO else cooldown_until - now
     # Expiry is compared as a sum everywhere, so that the time a Wait names is the time at which the answer changes.
-    current = sorted((taken.at + policy.window_seconds, taken.count) for taken in spent)
+    current = sorted((taken.at + policy.window_seconds, taken.requests) for taken in spent)
     current = [(expires, taken) for expires, taken in current if expires > now]
     in_window = sum(taken for _, taken in current)
     free_at = now
@@ -226,7 +227,7 @@ def foreign_spending(
     Returns:
         An entry to add to *spent* that expires in *resets_in* seconds; None if our count is the lower one.
     """
-    in_window = sum(taken.count for taken in spent if taken.at + policy.window_seconds > now)
+    in_window = sum(taken.requests for taken in spent if taken.at + policy.window_seconds > now)
     surplus = policy.limit - in_window - max(remaining, 0)
     if surplus <= 0 or resets_in <= 0:
         return None
@@ -246,7 +247,8 @@ def wait_until_granted(
     while isinstance(decision := ask(), Wait):
         if clock.monotonic() + decision.seconds > gives_up_at:
             raise BudgetExhausted(
-                f"No room for {count} more API request(s) of the lane {lane.value} within {deadline.total_seconds():.0f} s:"
+                f"No room for {count} more API request(s) of the lane {lane.value}"
+                f" within {deadline.total_seconds():.0f} s:"
                 f" Cloudflare allows {REQUESTS_PER_WINDOW} in {WINDOW_SECONDS:.0f} s per user",
                 hint="Wait a few minutes and run it again; what is done already stays done.",
                 retry_after=None if math.isinf(decision.seconds) else timedelta(seconds=decision.seconds),
