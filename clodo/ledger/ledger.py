@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
+from clodo.errors import ClodoError, ReleaseNotFound
 from clodo.ledger.audit import Audit
+from clodo.ledger.budget import LedgerBudget
 from clodo.ledger.clocks import Clock
-from clodo.ledger.journal import FileJournal, LedgerJournal
+from clodo.ledger.database import DEFAULT_PATIENCE, Database
+from clodo.ledger.journal import FileJournal, LedgerJournal, insert_entry
 from clodo.ledger.live import LiveTargets
 from clodo.ledger.locks import Locks
-from clodo.ledger.releases import Releases
-
-if TYPE_CHECKING:
-    from clodo.cloudflare.budget import Budget
+from clodo.ledger.releases import Releases, close_release, insert_release, known_releases
 
 
 def default_path(workspace: Path) -> Path:
@@ -23,16 +24,33 @@ def default_path(workspace: Path) -> Path:
 
 
 class Ledger:
-    """The memory of a workspace or a team; use it as a context manager. Safe to share between threads."""
+    """
+    The memory of a workspace or a team; use it as a context manager. Safe to share between threads.
 
-    releases: Releases
-    journal: LedgerJournal
-    locks: Locks
-    audit: Audit
-    live: LiveTargets
+    Attributes:
+        releases: What was attempted.
+
+        journal: Its steps.
+
+        locks: Who may do what now.
+
+        audit: Who did what.
+
+        live: What we last deployed where.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.releases = Releases(database)
+        self.journal = LedgerJournal(database)
+        self.locks = Locks(database)
+        self.audit = Audit(database)
+        self.live = LiveTargets(database)
+        self._database = database
+        self._budgets: dict[str, LedgerBudget] = {}
+        self._mutex = threading.Lock()
 
     @classmethod
-    def open(cls, place: str | Path, *, clock: Clock | None = None) -> Ledger:
+    def open(cls, place: str | Path, *, clock: Clock | None = None, patience: timedelta = DEFAULT_PATIENCE) -> Ledger:
         """
         Open the ledger at *place*, making or upgrading its tables when needed.
 
@@ -42,25 +60,34 @@ class Ledger:
             clock: What time it is. By default this machine's clock with SQLite, the server's with PostgreSQL, so that
                 machines whose clocks differ agree on when a lock expires.
 
+            patience: How long a writer waits for others who write to the same SQLite file.
+
         Raises:
             LedgerUnavailable: It can't be opened; the message says why, the hint what to do.
             NoSpaceLeft: The disk is full.
         """
-        raise NotImplementedError
+        database = Database(place, clock=clock, patience=patience)
+        try:
+            database.open()
+        except ClodoError:
+            database.close()
+            raise
+        return cls(database)
 
     @property
     def is_shared(self) -> bool:
         """Can other machines see it? True for PostgreSQL."""
-        raise NotImplementedError
+        return self._database.is_shared
 
-    def budget(self, user_key: str) -> Budget:
+    def budget(self, user_key: str) -> LedgerBudget:
         """
         Return the request budget of one Cloudflare user, shared with every process that uses this ledger.
 
         Args:
             user_key: Tells users apart; an id or a hash, never a token.
         """
-        raise NotImplementedError
+        with self._mutex:
+            return self._budgets.setdefault(user_key, LedgerBudget(self._database, user_key))
 
     def import_file_journal(self, journal: FileJournal) -> int:
         """
@@ -68,12 +95,29 @@ class Ledger:
 
         Returns:
             Number of entries that were new.
+
+        Raises:
+            ReleaseNotFound: The file has steps of a release that neither it nor the ledger knows; nothing was taken in.
+            LedgerUnavailable: The file can't be read.
         """
-        raise NotImplementedError
+        releases = {release.id: release for release in journal.releases()}
+        entries = journal.all_entries()
+        with self._database.write() as connection:
+            for release in releases.values():
+                insert_release(connection, release)
+                close_release(connection, release)
+            unknown = {entry.release_id for entry in entries} - known_releases(connection)
+            if unknown:
+                raise ReleaseNotFound(f"{journal.path}: tells steps of {min(unknown)}, a release nobody recorded")
+            return sum(insert_entry(connection, entry) for entry in entries)
 
     def close(self) -> None:
         """Give unused budget back and close the connections."""
-        raise NotImplementedError
+        try:
+            for budget in self._budgets.values():
+                budget.give_back()
+        finally:
+            self._database.close()
 
     def __enter__(self) -> Ledger:
         return self

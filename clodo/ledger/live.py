@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
+
+from sqlalchemy import delete, select, update
+
+from clodo.ledger.database import Database, insert_unless_there
+from clodo.ledger.schema import live as table
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +55,30 @@ class Live:
 class LiveTargets:
     """What is live, target by target."""
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
     def get(self, target: str) -> Live | None:
         """Return what we last deployed to *target*; None when we never did."""
-        raise NotImplementedError
+        with self._database.read() as connection:
+            row = connection.execute(select(table).where(table.c.target == target)).one_or_none()
+        return None if row is None else Live(**row._mapping)
 
     def put(self, live: Live) -> None:
         """Record what is live at a target now, in place of what was."""
-        raise NotImplementedError
+        values = {field.name: getattr(live, field.name) for field in fields(live)}
+        with self._database.write() as connection:
+            # First the row's own lock, so that two writers of one new target don't both insert.
+            connection.execute(insert_unless_there(connection, table).values(values))
+            connection.execute(update(table).where(table.c.target == live.target).values(values))
 
     def forget(self, target: str) -> None:
         """Forget what is live at *target*, because it was deleted or can no longer be trusted."""
-        raise NotImplementedError
+        with self._database.write() as connection:
+            connection.execute(delete(table).where(table.c.target == target))
 
     def all(self) -> Sequence[Live]:
         """Return what is live everywhere, by target name."""
-        raise NotImplementedError
+        with self._database.read() as connection:
+            rows = [Live(**row._mapping) for row in connection.execute(select(table))]
+        return sorted(rows, key=lambda live: live.target)

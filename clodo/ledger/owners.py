@@ -70,7 +70,7 @@ def machine() -> str:
         if PROCESSES.is_dir():
             facts += [
                 (PROCESSES / "sys/kernel/random/boot_id").read_text().strip(),
-                os.readlink(PROCESSES / "self/ns/pid"),
+                str((PROCESSES / "self/ns/pid").readlink()),
             ]
         else:
             facts.append(_output("sysctl", "-n", "kern.bootsessionuuid"))

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
+
+from clodo.errors import AmbiguousName, Refused, ReleaseNotFound
+from clodo.ledger.database import Database, insert_unless_there
+from clodo.ledger.schema import releases
 
 
 class ReleaseKind(StrEnum):
@@ -78,9 +85,13 @@ class Release:
 class Releases:
     """The releases of a ledger."""
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
     def create(self, release: Release) -> None:
         """Record *release*, durably, before its first step; recording the same one again changes nothing."""
-        raise NotImplementedError
+        with self._database.write() as connection:
+            insert_release(connection, release)
 
     def set_state(self, release_id: str, state: ReleaseState) -> None:
         """
@@ -90,7 +101,21 @@ class Releases:
             ReleaseNotFound: There is no such release.
             Refused: It had ended in another way; only ``running`` and ``failed`` ones can go on.
         """
-        raise NotImplementedError
+        with self._database.write() as connection:
+            row = connection.execute(
+                select(releases.c.state).where(releases.c.id == release_id).with_for_update()
+            ).one_or_none()
+            if row is None:
+                raise ReleaseNotFound(f"release {release_id}: the ledger has none of that id")
+            before = ReleaseState(row.state)
+            if before is state:
+                return
+            if before not in (ReleaseState.RUNNING, ReleaseState.FAILED):
+                raise Refused(f"release {release_id}: it ended {before.value} and can't become {state.value}")
+            finished_at = self._database.now(connection) if state.is_terminal else None
+            connection.execute(
+                update(releases).where(releases.c.id == release_id).values(state=state.value, finished_at=finished_at)
+            )
 
     def get(self, release_id: str) -> Release:
         """
@@ -99,7 +124,11 @@ class Releases:
         Raises:
             ReleaseNotFound: There is no such release.
         """
-        raise NotImplementedError
+        with self._database.read() as connection:
+            row = connection.execute(select(releases).where(releases.c.id == release_id)).one_or_none()
+        if row is None:
+            raise ReleaseNotFound(f"release {release_id}: the ledger has none of that id")
+        return _release(row)
 
     def find(self, beginning: str) -> Release:
         """
@@ -109,12 +138,61 @@ class Releases:
             ReleaseNotFound: None does.
             AmbiguousName: Several do.
         """
-        raise NotImplementedError
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(releases).where(releases.c.id.startswith(beginning, autoescape=True)).order_by(releases.c.id)
+            ).all()
+        if not rows:
+            raise ReleaseNotFound(
+                f"release {beginning}: the ledger has none whose id opens so", hint="`clodo release list` shows them."
+            )
+        if len(rows) > 1:
+            raise AmbiguousName(
+                f"release {beginning}: {len(rows)} ids open so, from {rows[0].id} to {rows[-1].id}",
+                hint="Write more of the id.",
+            )
+        return _release(rows[0])
 
     def list(self, target: str | None = None, *, limit: int = 50) -> Sequence[Release]:
         """List releases, newest first, of *target* or of all."""
-        raise NotImplementedError
+        query = select(releases).order_by(releases.c.created_at.desc(), releases.c.id.desc()).limit(limit)
+        if target is not None:
+            query = query.where(releases.c.target == target)
+        with self._database.read() as connection:
+            return [_release(row) for row in connection.execute(query)]
 
     def open_releases(self) -> Sequence[Release]:
         """List the releases that have not ended, oldest first."""
-        raise NotImplementedError
+        query = (
+            select(releases)
+            .where(releases.c.state == ReleaseState.RUNNING.value)
+            .order_by(releases.c.created_at, releases.c.id)
+        )
+        with self._database.read() as connection:
+            return [_release(row) for row in connection.execute(query)]
+
+
+def insert_release(connection: Connection, release: Release) -> None:
+    """Add *release* unless it is there."""
+    values = asdict(release) | {"kind": release.kind.value, "state": release.state.value}
+    connection.execute(insert_unless_there(connection, releases).values(values))
+
+
+def close_release(connection: Connection, release: Release) -> None:
+    """Let a release that is open in the ledger end as *release* says."""
+    if release.state.is_terminal:
+        connection.execute(
+            update(releases)
+            .where(releases.c.id == release.id, releases.c.state == ReleaseState.RUNNING.value)
+            .values(state=release.state.value, finished_at=release.finished_at)
+        )
+
+
+def known_releases(connection: Connection) -> set[str]:
+    """Return the ids of all releases."""
+    return set(connection.execute(select(releases.c.id)).scalars())
+
+
+def _release(row: Row[Any]) -> Release:
+    fields = dict(row._mapping)
+    return Release(**fields | {"kind": ReleaseKind(row.kind), "state": ReleaseState(row.state)})

@@ -1,6 +1,6 @@
 """Finding, ordering, checking and applying SQL migration files to D1, beside wrangler and not against it."""
 
-from clodo.migrations.apply import (
+from clodo.migrations.databases import (
     D1,
     DEFAULT_TABLE,
     RECORD_TABLE,
