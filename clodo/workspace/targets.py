@@ -36,9 +36,8 @@ class Target:
 
     @property
     def slug(self) -> str:
-        """The target as one word for file, lock and block names: ``api-production-acme``."""
-        parts = (self.service, self.environment, self.customer)
-        return "-".join(part for part in parts if part is not None)
+        """The target as one word for file and lock names, no two alike: ``api@production+acme``."""
+        return str(self).replace("/", "+")
 
     @classmethod
     def parse(cls, text: str, *, default_environment: str = "production") -> Target:

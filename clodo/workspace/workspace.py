@@ -1,0 +1,212 @@
+"""The workspace: the folder tree that holds the services and `portfolio.toml`, read once and checked as a whole."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from clodo.errors import BadConfiguration, Failed, NoSpaceLeft
+from clodo.workspace import services as service_finding
+from clodo.workspace.documents import did_you_mean
+from clodo.workspace.effective_config import EffectiveConfig
+from clodo.workspace.graph import Graph, Node, Use
+from clodo.workspace.portfolio import FILE_NAME, Portfolio
+from clodo.workspace.services import Service
+from clodo.workspace.targets import Target, find_target
+
+STATE_FOLDER = ".clodo"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """
+    Everything the user wrote, as values.
+
+    Attributes:
+        root: Absolute.
+
+        portfolio: ``portfolio.toml``, or the default portfolio.
+
+        services: By name.
+
+        targets: Sorted; every service in each of its environments.
+    """
+
+    root: Path
+    portfolio: Portfolio
+    services: tuple[Service, ...]
+    targets: tuple[Target, ...]
+    _effective: Mapping[Target, EffectiveConfig] = field(repr=False)
+
+    @classmethod
+    def load(cls, root: Path | None = None) -> Workspace:
+        """
+        Read the workspace at *root*, or the one that the current folder belongs to.
+
+        Raises:
+            BadConfiguration: A file is broken or contradicts another; or there is nothing to release here.
+        """
+        root = root.absolute() if root is not None else find_root(Path.cwd())
+        file = root / FILE_NAME
+        portfolio = Portfolio.read(file) if file.is_file() else Portfolio.default(root.name or "workspace")
+        services = service_finding.discover(root)
+        if not services:
+            raise BadConfiguration(
+                f"{root}: no service here; there is no wrangler.toml, wrangler.json or wrangler.jsonc in or below it",
+                hint="Change to the workspace's folder, or add a service.",
+            )
+        _raise_if_services_are_unknown(portfolio, services)
+        effective = {
+            Target(service.name, environment): service.config.for_environment(environment)
+            for service in services
+            for environment in _environments_of(service, portfolio)
+        }
+        _raise_if_workers_clash(portfolio, effective)
+        return cls(root, portfolio, services, tuple(sorted(effective)), MappingProxyType(effective))
+
+    def find(self, text: str) -> Target:
+        """
+        Return the target that *text* names; a bare ``api`` means the default environment.
+
+        Raises:
+            BadUsage: Not of a target's form.
+
+            TargetNotFound: No such target; the hint lists the nearest.
+        """
+        return find_target(text, self.targets, default_environment=self.portfolio.default_environment)
+
+    def service(self, name: str) -> Service:
+        """
+        Return the service called *name*.
+
+        Raises:
+            ServiceNotFound: None is.
+        """
+        return service_finding.find_service(name, self.services)
+
+    def effective(self, target: Target) -> EffectiveConfig:
+        """
+        Return what *target*'s Worker gets.
+
+        Raises:
+            TargetNotFound: No such target.
+        """
+        return self._effective[find_target(str(target), self.targets)]
+
+    def graph(self) -> Graph:
+        """
+        Return which targets need which.
+
+        Raises:
+            ServicesFormACycle: The message names the circle.
+        """
+        graph = Graph.between(
+            Node(
+                target=target,
+                worker=effective.worker_name,
+                uses=_uses_of(effective),
+                needs=self.portfolio.settings_of(target.service).needs,
+                place=self.portfolio.place_of("services", target.service, "needs"),
+            )
+            for target, effective in self._effective.items()
+        )
+        graph.raise_if_cyclic()
+        return graph
+
+    def rendered_dir(self, target: Target) -> Path:
+        """Return the folder for *target*'s rendered config; it need not exist."""
+        return self.state_dir / "rendered" / target.slug
+
+    @property
+    def state_dir(self) -> Path:
+        """
+        The folder where Clodo keeps what it knows of this workspace; made at first use, for its owner only.
+
+        Raises:
+            NoSpaceLeft: The disk is full.
+        """
+        folder = self.root / STATE_FOLDER
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            ignore = folder / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise NoSpaceLeft(f"{folder}: no space left on the disk") from error
+            raise Failed(f"{folder}: can't be made ({error.strerror})") from error
+        return folder
+
+
+def find_root(start: Path) -> Path:
+    """
+    Return the workspace that *start* lies in.
+
+    That is the nearest folder at or above it with a ``portfolio.toml``; else the nearest with ``.clodo``; else *start*.
+    """
+    folders = (start.absolute(), *start.absolute().parents)
+    for folder in folders:
+        if (folder / FILE_NAME).is_file():
+            return folder
+    for folder in folders:
+        if (folder / STATE_FOLDER).is_dir():
+            return folder
+    return folders[0]
+
+
+def _environments_of(service: Service, portfolio: Portfolio) -> tuple[str, ...]:
+    chosen = portfolio.settings_of(service.name).environments
+    if chosen is not None:
+        return tuple(dict.fromkeys(chosen))
+    return tuple(name for name in portfolio.environments if service.config.has_environment(name))
+
+
+def _raise_if_services_are_unknown(portfolio: Portfolio, services: tuple[Service, ...]) -> None:
+    names = [service.name for service in services]
+    for section, settings in portfolio.services.items():
+        if section not in names:
+            raise portfolio.error(
+                "services",
+                section,
+                what=f'no service is called "{section}"{did_you_mean(section, names)}',
+                hint="A service's name is the `name` in its wrangler config.",
+            )
+        for index, needed in enumerate(settings.needs):
+            if needed == section:
+                raise portfolio.error("services", section, "needs", index, what=f'"{section}" can\'t need itself')
+            if needed not in names:
+                what = f'no service is called "{needed}"{did_you_mean(needed, names)}'
+                raise portfolio.error("services", section, "needs", index, what=what)
+
+
+def _raise_if_workers_clash(portfolio: Portfolio, effective: Mapping[Target, EffectiveConfig]) -> None:
+    """Two targets that become one Worker would overwrite each other, release after release."""
+    owners: dict[tuple[str, str], Target] = {}
+    for target, config in effective.items():
+        key = (portfolio.account_block_of(target), config.worker_name)
+        other = owners.setdefault(key, target)
+        if other != target:
+            raise BadConfiguration(
+                f'{config.place_of("name")}: {target} becomes the Worker "{config.worker_name}", which'
+                f" {other} ({effective[other].place_of('name')}) becomes too",
+                hint="Give one of the two another name, or another account.",
+            )
+
+
+def _uses_of(effective: EffectiveConfig) -> tuple[Use, ...]:
+    uses = [Use(item.service, f"service binding {item.binding}", item.place) for item in effective.services]
+    uses += [
+        Use(item.script_name, f"Durable Object {item.binding}", item.place)
+        for item in effective.durable_objects
+        if item.script_name
+    ]
+    uses += [
+        Use(item.script_name, f"workflow {item.binding}", item.place)
+        for item in effective.workflows
+        if item.script_name
+    ]
+    uses += [Use(name, "tail consumer", effective.place_of("tail_consumers")) for name in effective.tail_consumers]
+    return tuple(uses)
