@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from prefect.blocks.abstract import CredentialsBlock
-from pydantic import Field, HttpUrl, SecretStr, field_validator
+from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
 
 if TYPE_CHECKING:
     from clodo.cloudflare import Cloudflare
@@ -36,6 +36,9 @@ class CloudflareAccount(CredentialsBlock):
             print(cloudflare.scripts.list())
         ```
     """
+
+    # A complaint about a value must not quote it.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     _block_type_name = "Cloudflare Account"
     _block_type_slug = "cloudflare-account"
