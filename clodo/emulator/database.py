@@ -141,7 +141,7 @@ class Database:
         columns = ", ".join(row)
         places = ", ".join("?" for _ in row)
         verb = "INSERT OR REPLACE" if replace else "INSERT"
-        self.run(f"{verb} INTO {table}({columns}) VALUES({places})", [_stored(value) for value in row.values()])  # noqa: S608
+        self.run(f"{verb} INTO {table}({columns}) VALUES({places})", [_stored(value) for value in row.values()])
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

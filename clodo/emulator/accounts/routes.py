@@ -96,9 +96,7 @@ def _verified(whose: Caller) -> Response:
     result: dict[str, Any] = {"id": whose.token_id, "status": whose.status}
     if whose.expires_on is not None:
         result["expires_on"] = whose.expires_on
-    return envelope(
-        result, messages=[{"code": 10000, "message": "This API Token is valid and active", "type": None}]
-    )
+    return envelope(result, messages=[{"code": 10000, "message": "This API Token is valid and active", "type": None}])
 
 
 def _account(row: Row) -> dict[str, Any]:

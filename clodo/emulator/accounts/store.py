@@ -174,6 +174,11 @@ class Accounts:
         value: str | None = self._database.value("SELECT subdomain FROM accounts WHERE id = ?", (account_id,))
         return value
 
+    def subdomains(self) -> dict[str, str]:
+        """Return every workers.dev subdomain with the account that has it."""
+        rows = self._database.rows("SELECT id, subdomain FROM accounts WHERE subdomain IS NOT NULL")
+        return {row["subdomain"]: row["id"] for row in rows}
+
     def set_subdomain(self, account_id: str, subdomain: str | None) -> None:
         """
         Take a workers.dev subdomain.
