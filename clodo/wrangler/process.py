@@ -42,9 +42,10 @@ class Spawner:
         *,
         cwd: Path,
         env: Mapping[str, str] | None = None,
+        stdin: int | None = None,
         pass_fds: Sequence[int] = (),
     ) -> subprocess.Popen[bytes]:
-        """Start *args* in *cwd* with closed stdin and piped output; *env* None inherits ours."""
+        """Start *args* in *cwd* with piped output; *env* None inherits ours, *stdin* None is empty."""
         with self._lock:
             if self._owner != os.getpid():
                 self._wanted = queue.SimpleQueue()
@@ -57,7 +58,7 @@ class Spawner:
                 [os.fspath(arg) for arg in args],
                 cwd=cwd,
                 env=None if env is None else dict(env),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=tuple(pass_fds),
@@ -107,12 +108,13 @@ class Child:
         *,
         cwd: Path,
         env: Mapping[str, str] | None = None,
+        stdin: int | None = None,
         pass_fds: Sequence[int] = (),
         on_stdout: Line,
         on_stderr: Line,
         spawner: Spawner = SPAWNER,
     ) -> None:
-        self._process = spawner.start(args, cwd=cwd, env=env, pass_fds=pass_fds)
+        self._process = spawner.start(args, cwd=cwd, env=env, stdin=stdin, pass_fds=pass_fds)
         self._readers = [self._read(self._process.stdout, on_stdout), self._read(self._process.stderr, on_stderr)]
 
     @property

@@ -1,0 +1,31 @@
+"""What every test may use, and what none may do: talk to the network."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from clodo.settings import Settings
+from clodo.wrangler.toolchain import Toolchain, install
+
+_LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
+
+
+def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
+    if event not in ("socket.connect", "socket.sendto"):
+        return
+    address = arguments[1]
+    # Addresses of Unix sockets are strings; the others are (host, port, …).
+    if isinstance(address, tuple) and not str(address[0]).startswith(_LOOPBACK):
+        raise AssertionError(f"a test tried to reach {address[0]}; only loopback is allowed")
+
+
+sys.addaudithook(_refuse_network)
+
+
+@pytest.fixture(scope="session")
+def toolchain() -> Toolchain:
+    """The pinned node, wrangler and workerd; fetched once per machine, by npm."""
+    return install(Settings.from_environment())
