@@ -6,6 +6,7 @@ import builtins
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from clodo.cloudflare.api import fill
 from clodo.cloudflare.model import Model
 from clodo.cloudflare.refusals import Missing
 from clodo.errors import NotFound
@@ -35,7 +36,7 @@ class Accounts:
 
         Source: https://developers.cloudflare.com/api/resources/accounts/methods/list/
         """
-        return [Account.model_validate(item) for item in self._api.pages("/accounts", per_page=50)]
+        return list(self._api.pages("/accounts", Account.model_validate, per_page=50))
 
     def get(self, account_id: str | None = None) -> Account:
         """
@@ -48,4 +49,4 @@ class Accounts:
         """
         chosen = account_id or self._api.account_id
         missing = Missing(NotFound, f"The token sees no account {chosen}")
-        return self._api.get(f"/accounts/{chosen}", Account.model_validate, missing=missing)
+        return self._api.get(fill("/accounts/{}", chosen), Account.model_validate, missing=missing)

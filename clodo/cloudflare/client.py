@@ -52,7 +52,8 @@ class Cloudflare:
 
         guard: Called before each write is sent, also before it is repeated; raises (LockLost) to forbid it.
 
-        patience: For how long one call may wait for budget, ``Retry-After`` and repeats; by default 120 s, for UNDO 10 min.
+        patience: For how long one call may wait for budget, ``Retry-After`` and repeats; by default 120 s, for UNDO
+            10 min.
 
         clock: Time and chance.
 

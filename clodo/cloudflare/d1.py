@@ -183,8 +183,8 @@ class D1:
 
         Source: https://developers.cloudflare.com/api/resources/d1/subresources/database/methods/list/
         """
-        pages = self._api.pages(self._api.account_path("/d1/database"), {"name": name}, per_page=DATABASES_PER_PAGE)
-        return (Database.model_validate(item) for item in pages)
+        path = self._api.account_path("/d1/database")
+        return self._api.pages(path, Database.model_validate, {"name": name}, per_page=DATABASES_PER_PAGE)
 
     def find(self, name: str) -> Database | None:
         """
@@ -386,7 +386,7 @@ class D1:
             etag = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         missing = database_missing(database_id)
         path = self._path(database_id, "/import")
-        # Only "ingest" changes the database; "init" gives a place for the file, or says that this file is there already.
+        # Only "ingest" changes the database; "init" gives a place for the file, or says that it is there already.
         begun = self._api.post(
             path, Import.model_validate, json={"action": "init", "etag": etag}, missing=missing, safe_to_repeat=True
         )

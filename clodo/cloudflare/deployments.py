@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -65,7 +65,7 @@ class Deployment(Model):
         return self.annotations.message if self.annotations else None
 
 
-def _read_list(found: object) -> list[Deployment]:
+def _read_list(found: Any) -> list[Deployment]:
     items = found.get("deployments") if isinstance(found, dict) else found
     deployments = [Deployment.model_validate(item) for item in items or ()]
     # Cloudflare answers the newest first, but says so nowhere; wrangler sorts them again too.

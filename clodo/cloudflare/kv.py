@@ -108,8 +108,8 @@ class KV:
 
         Source: https://developers.cloudflare.com/api/resources/kv/subresources/namespaces/methods/list/
         """
-        pages = self._api.pages(self._root(), {"order": "title", "direction": "asc"}, per_page=NAMESPACES_PER_PAGE)
-        return (Namespace.model_validate(item) for item in pages)
+        order = {"order": "title", "direction": "asc"}
+        return self._api.pages(self._root(), Namespace.model_validate, order, per_page=NAMESPACES_PER_PAGE)
 
     def find(self, title: str) -> Namespace | None:
         """
@@ -228,12 +228,12 @@ class KV:
         Raises:
             NamespaceNotFound: The account has no such namespace.
         """
-        pages = self._api.cursor(
+        return self._api.cursor(
             self._path(namespace_id, "/keys"),
+            Key.model_validate,
             {"prefix": prefix, "limit": str(KEYS_PER_PAGE)},
             missing=namespace_missing(namespace_id),
         )
-        return (Key.model_validate(item) for item in pages)
 
     def bulk_put(self, namespace_id: str, pairs: Iterable[Pair]) -> int:
         """

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from clodo.errors import ApiRefused, ClodoError, NotAuthorised, NotFound, PermissionMissing, RateLimited
 
-# 1000, 9103, 9106, 9107: unknown or missing credentials. 6003, 6111: a token that can't be one. 10000: authentication error.
-BAD_TOKEN_CODES = frozenset({1000, 6003, 6111, 9103, 9106, 9107, 10000})
-# 971 is the throttle of the Workers upload, 10429 that of other products; both also come with other statuses than 429.
+# 9103, 9106, 9107: unknown or missing credentials. 6003, 6111: a token that can't be one. 10000: authentication error.
+BAD_TOKEN_CODES = frozenset({6003, 6111, 9103, 9106, 9107, 10000})
+# 971 is the throttle of the Workers upload, 10429 that of other products.
 THROTTLED_CODES = frozenset({971, 10429})
 NO_PERMISSION_CODE = 9109
 # "Could not route to …": the path is wrong, not the thing at its end.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 from typing import TYPE_CHECKING
 
+from clodo.cloudflare.api import fill
 from clodo.cloudflare.model import Model
 from clodo.cloudflare.refusals import Missing
 from clodo.errors import NotFound, ZoneNotFound
@@ -73,7 +74,7 @@ class Routes:
         """
         body = {"pattern": pattern} | ({"script": script} if script else {})
         return self._api.put(
-            f"{self._path(zone_id)}/{route_id}",
+            self._path(zone_id) + fill("/{}", route_id),
             lambda found: Route.model_validate({"id": route_id} | body | (found or {})),
             json=body,
             missing=self._route_missing(zone_id, route_id),
@@ -87,11 +88,11 @@ class Routes:
         Raises:
             NotFound: The zone has no such route.
         """
-        self._api.delete(f"{self._path(zone_id)}/{route_id}", missing=self._route_missing(zone_id, route_id))
+        self._api.delete(self._path(zone_id) + fill("/{}", route_id), missing=self._route_missing(zone_id, route_id))
 
     @staticmethod
     def _path(zone_id: str) -> str:
-        return f"/zones/{zone_id}/workers/routes"
+        return fill("/zones/{}/workers/routes", zone_id)
 
     @staticmethod
     def _zone_missing(zone_id: str) -> Missing:

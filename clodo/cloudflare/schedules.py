@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clodo.cloudflare.model import Model
 from clodo.cloudflare.scripts import worker_missing
@@ -21,7 +21,7 @@ class Schedule(Model):
     modified_on: datetime | None = None
 
 
-def _read_list(found: object) -> list[Schedule]:
+def _read_list(found: Any) -> list[Schedule]:
     items = found.get("schedules") if isinstance(found, dict) else found
     return [Schedule.model_validate(item) for item in items or ()]
 

@@ -132,14 +132,14 @@ class Versions:
 
     def iterate(self, worker: str, *, deployable: bool = False) -> Iterator[Version]:
         """Yield versions, the newest first, a page at a time."""
-        pages = self._api.pages(
+        return self._api.pages(
             self._api.account_path("/workers/scripts/{}/versions", worker),
+            Version.model_validate,
             {"deployable": "true"} if deployable else None,
             per_page=VERSIONS_PER_PAGE,
             key="items",
             missing=worker_missing(worker),
         )
-        return (Version.model_validate(item) for item in pages)
 
     def get(self, worker: str, version_id: str) -> Version:
         """

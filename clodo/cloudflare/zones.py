@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 from typing import TYPE_CHECKING
 
+from clodo.cloudflare.api import fill
 from clodo.cloudflare.model import Model
 from clodo.cloudflare.refusals import Missing
 from clodo.errors import AmbiguousName, ZoneNotFound
@@ -47,7 +48,7 @@ class Zones:
         Source: https://developers.cloudflare.com/api/resources/zones/methods/list/
         """
         filters = {"account.id": self._api.account_id} | ({"name": name} if name else {})
-        return [Zone.model_validate(item) for item in self._api.pages("/zones", filters, per_page=50)]
+        return list(self._api.pages("/zones", Zone.model_validate, filters, per_page=50))
 
     def get(self, zone_id: str) -> Zone:
         """
@@ -57,7 +58,7 @@ class Zones:
             ZoneNotFound: The token sees no such zone.
         """
         missing = Missing(ZoneNotFound, f"The token sees no zone {zone_id}", codes=frozenset({1001, 7003}))
-        return self._api.get(f"/zones/{zone_id}", Zone.model_validate, missing=missing)
+        return self._api.get(fill("/zones/{}", zone_id), Zone.model_validate, missing=missing)
 
     def get_by_name(self, name: str) -> Zone:
         """

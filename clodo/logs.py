@@ -1,0 +1,233 @@
+"""Logs: structlog and the standard library through one set-up, with secrets masked before anything is written."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import threading
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+MASK = "***"
+# Shorter values occur in ordinary words; masking them would hide the log, not the secret.
+SHORTEST_SECRET = 6
+
+# What gives a token away even when nobody registered it: an Authorization header, a token in a JSON body or assignment,
+# and Cloudflare's own prefixed tokens.
+_LOOKS_SECRET = (
+    re.compile(r"(?P<kept>\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE),
+    re.compile(
+        r"(?P<kept>\b(?:[a-z0-9]+[_-])*(?:api[_-]?token|api[_-]?key|access[_-]?token|auth[_-]?key|authorization|password|secret)"
+        r"[\"']?\s*[:=]\s*[\"']?)(?!(?:Bearer|Basic)\s)[^\s\"',;&}\]]{8,}",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(?P<kept>\b)(?:cfut|cfat|cfk)_[A-Za-z0-9_-]{16,}"),
+)
+# Fields that hold a secret whatever it looks like.
+_SECRET_FIELD = re.compile(
+    r"(?:^|[_-])(?:token|api[_-]?key|auth[_-]?key|authorization|password|passwd|secret)$", re.IGNORECASE
+)
+
+
+class SecretMask:
+    """Knows secret values and replaces them, in text and in anything nested; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._values: frozenset[str] = frozenset()
+        self._pattern: re.Pattern[str] | None = None
+
+    def register(self, value: str) -> None:
+        """Mask *value* from now on; values shorter than 6 characters are left alone."""
+        if len(value) < SHORTEST_SECRET:
+            return
+        with self._lock:
+            if value in self._values:
+                return
+            self._values |= {value}
+            # The longest first, so that a secret which holds another one is masked whole.
+            spellings = {spelling for known in self._values for spelling in _spellings(known)}
+            self._pattern = re.compile("|".join(re.escape(each) for each in sorted(spellings, key=len, reverse=True)))
+
+    def text(self, text: str) -> str:
+        """Return *text* without secrets."""
+        pattern = self._pattern
+        if pattern is not None:
+            text = pattern.sub(MASK, text)
+        for looks_secret in _LOOKS_SECRET:
+            text = looks_secret.sub(rf"\g<kept>{MASK}", text)
+        return text
+
+    def value(self, value: Any) -> Any:
+        """Return *value* without secrets in any text, key or element; what is no container or text stays as it is."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, bytes | bytearray):
+            return self.text(bytes(value).decode("utf-8", "backslashreplace"))
+        if isinstance(value, Mapping):
+            return {self.value(key): self._field(key, item) for key, item in value.items()}
+        if isinstance(value, tuple):
+            items = [self.value(item) for item in value]
+            # A named tuple takes its fields one by one.
+            return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+        if isinstance(value, list):
+            return [self.value(item) for item in value]
+        if isinstance(value, set | frozenset):
+            return type(value)(self.value(item) for item in value)
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, BaseException):
+            return self.text(f"{type(value).__name__}: {value}")
+        shown = repr(value)
+        masked = self.text(shown)
+        return value if masked == shown else masked
+
+    def _field(self, key: object, item: Any) -> Any:
+        if isinstance(key, str) and _SECRET_FIELD.search(key) and item not in (None, "") and not isinstance(item, bool):
+            return MASK
+        return self.value(item)
+
+
+def _spellings(value: str) -> set[str]:
+    """Return a secret as it may stand in a log: itself, inside a JSON string, and inside a Python repr."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    lines = {line for line in value.splitlines() if len(line) >= SHORTEST_SECRET} if "\n" in value else set()
+    return {value, escaped, repr(value)[1:-1]} | lines
+
+
+PROCESS_SECRETS = SecretMask()
+
+
+def register_secret(value: str) -> None:
+    """Mask *value* in everything that this process logs from now on."""
+    PROCESS_SECRETS.register(value)
+
+
+class MaskSecrets:
+    """The structlog processor that masks; place it after those that render exceptions, before the renderer."""
+
+    def __init__(self, mask: SecretMask = PROCESS_SECRETS) -> None:
+        self._mask = mask
+
+    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Return the event without secrets."""
+        return {str(self._mask.value(key)): self._mask._field(key, item) for key, item in event.items()}
+
+
+class MaskingFilter(logging.Filter):
+    """The same for the standard library's logging: message, arguments, exception and extra fields."""
+
+    def __init__(self, mask: SecretMask = PROCESS_SECRETS) -> None:
+        super().__init__()
+        self._mask = mask
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Mask *record* in place and let it pass."""
+        mask = self._mask
+        if not isinstance(record.msg, dict):
+            # Put together first: a secret may stand half in the message and half in an argument.
+            try:
+                record.msg = mask.text(record.getMessage())
+            except (TypeError, ValueError):
+                # Arguments that don't fit: logging reports that itself, with what it finds in the record.
+                record.msg, record.args = mask.text(str(record.msg)), _masked_arguments(mask, record.args)
+            else:
+                record.args = None
+        else:
+            record.msg = mask.value(record.msg)
+            record.args = _masked_arguments(mask, record.args)
+        if record.exc_info and not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        if record.exc_text:
+            record.exc_text = mask.text(record.exc_text)
+            # A formatter that renders the exception again would bring the secret back.
+            record.exc_info = None
+        if record.stack_info:
+            record.stack_info = mask.text(record.stack_info)
+        for name, extra in list(record.__dict__.items()):
+            if name not in _OWN_FIELDS:
+                record.__dict__[name] = mask._field(name, extra)
+        return True
+
+
+_OWN_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
+
+
+def _masked_arguments(mask: SecretMask, arguments: Any) -> Any:
+    return mask.value(arguments) if arguments else arguments
+
+
+def configure(
+    *,
+    level: int = logging.INFO,
+    as_json: bool = False,
+    stream: TextIO | None = None,
+    mask: SecretMask = PROCESS_SECRETS,
+) -> None:
+    """
+    Send every log of this process to *stream*, masked.
+
+    Clodo's own events (structlog) and the standard library's records take the same road; calling it again replaces
+    what the first call set up.
+
+    Args:
+        level: The lowest level that is shown.
+
+        as_json: One JSON object a line, else lines for people.
+
+        stream: Where to; stderr by default, since stdout belongs to results.
+
+        mask: Which secrets.
+    """
+    target = stream if stream is not None else sys.stderr
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback)
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.processors.format_exc_info,
+            MaskSecrets(mask),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(target)
+    handler.set_name(HANDLER_NAME)
+    handler.addFilter(MaskingFilter(mask))
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                MaskSecrets(mask),
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    for old in [each for each in root.handlers if each.get_name() == HANDLER_NAME]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level)
+    # httpx tells each request by itself, with its query; ours says more and knows what to leave out.
+    for chatty in ("httpx", "httpcore"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+HANDLER_NAME = "clodo"
