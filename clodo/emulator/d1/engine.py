@@ -1,0 +1,554 @@
+"""One open database: what may be said to it, how statements run, and what D1 tells about each."""
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from clodo.emulator.d1.history import PAGE_BYTES, open_quietly
+from clodo.emulator.d1.limits import Limits
+from clodo.emulator.d1.sql import split
+from clodo.emulator.runtime.ports import SqlValue, Statement, StatementFailed
+
+#: Every D1 database has this table, and refuses names that begin so; lists of tables show it, also in the docs.
+SCHEMA = "CREATE TABLE _cf_KV (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID"
+RESERVED = "_cf_"
+
+#: Largest integer that JavaScript, and so D1's JSON, holds exactly.
+MAX_SAFE_INTEGER = 2**53 - 1
+
+NO_TRANSACTIONS = (
+    "To execute a transaction, please use the state.storage.transaction() or state.storage.transactionSync() APIs"
+    " instead of the SQL BEGIN TRANSACTION or SAVEPOINT statements. The JavaScript API is safer because it will"
+    " automatically roll back on exceptions, and because it interacts correctly with Durable Objects' automatic atomic"
+    " write coalescing."
+)
+OUT_OF_TIME = "D1 DB exceeded its CPU time limit and was reset."
+TOO_LARGE = "Exceeded maximum DB size."
+
+#: Looked at after so many steps of SQLite's virtual machine: about a millisecond.
+_STEPS_BETWEEN_LOOKS = 50_000
+
+# Source: ALLOWED_SQLITE_FUNCTIONS, ALLOWED_PRAGMAS and isAuthorized() in workerd's src/workerd/util/sqlite.c++.
+_FUNCTIONS = frozenset(
+    """
+    abs changes char coalesce concat concat_ws format glob hex if ifnull iif instr last_insert_rowid length like
+    likelihood likely lower ltrim max_scalar min_scalar nullif octet_length printf quote random randomblob replace round rtrim
+    sign soundex substr substring total_changes trim typeof unhex unicode unistr unistr_quote unlikely upper zeroblob
+    date time datetime julianday unixepoch strftime timediff current_date current_time current_timestamp
+    avg count group_concat max min string_agg sum total median percentile percentile_cont percentile_disc
+    row_number rank dense_rank percent_rank cume_dist ntile lag lead first_value last_value nth_value
+    acos acosh asin asinh atan atan2 atanh ceil ceiling cos cosh degrees exp floor ln log log10 log2 mod pi pow power
+    radians sin sinh sqrt tan tanh trunc
+    json json_array json_array_insert json_array_length json_error_position json_extract -> ->> json_insert json_object
+    json_patch json_pretty json_remove json_replace json_set json_type json_valid json_quote json_group_array
+    json_group_object json_each json_tree
+    jsonb jsonb_array jsonb_array_insert jsonb_extract jsonb_insert jsonb_object jsonb_patch jsonb_remove jsonb_replace
+    jsonb_set jsonb_group_array jsonb_group_object
+    match highlight bm25 snippet
+    sqlite_rename_column sqlite_rename_table sqlite_rename_test sqlite_drop_column sqlite_rename_quotefix
+    sqlite_add_constraint sqlite_drop_constraint sqlite_find_constraint sqlite_fail
+    """.split()  # noqa: SIM905
+)
+_SWITCHES = frozenset(
+    """
+    case_sensitive_like foreign_keys defer_foreign_keys ignore_check_constraints legacy_alter_table recursive_triggers
+    reverse_unordered_selects
+    """.split()  # noqa: SIM905
+)
+_INSPECTIONS = frozenset(
+    """
+    data_version foreign_key_check foreign_key_list index_info index_list index_xinfo quick_check optimize
+    table_info table_xinfo table_list function_list
+    """.split()  # noqa: SIM905
+)
+_SWITCH_VALUES = frozenset({"0", "1", "on", "off", "true", "false", "yes", "no"})
+_MODULES = frozenset({"fts5", "fts5vocab"})
+_TABLE_FUNCTIONS_REFUSED = frozenset(
+    {"dbstat", "sqlite_dbpage", "sqlite_stmt", "bytecode", "tables_used", "carray", "completion", "fts3tokenize"}
+)
+
+_READS = re.compile(r"(?:SELECT|VALUES|EXPLAIN)\b", re.IGNORECASE)
+
+
+class OutOfTime(StatementFailed):
+    """A statement ran longer than D1 lets it."""
+
+
+class DatabaseTooLarge(StatementFailed):
+    """The database would outgrow D1's limit."""
+
+
+class DiskFull(StatementFailed):
+    """The disk of this machine is full; nothing was changed."""
+
+
+@dataclass(slots=True)
+class Result:
+    """
+    What one statement gave.
+
+    Attributes:
+        rows: Each as long as `columns`. Blobs are bytes; numbers are as JavaScript would hold them.
+
+        meta: D1's: duration (milliseconds), changes, last_row_id, changed_db, size_after (bytes), rows_read,
+            rows_written.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[tuple[SqlValue, ...]]
+    meta: dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Facts:
+    """What preparing a statement showed: asked for by the authorizer, kept per text."""
+
+    written: dict[str, set[str] | None] = field(default_factory=dict)  # table → updated columns, None for whole rows
+    changes_schema: bool = False
+    sets_switch: bool = False
+    weight: int | None = None  # rows written per change: the row and its index entries
+
+
+class Engine:
+    """
+    A database file, open for one thread.
+
+    Args:
+        path: A first file of a generation.
+
+        on_commit: Called with the length of the write-ahead log in frames after each commit.
+
+        on_schema_change: Called after a commit that changed the schema.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        limits: Limits,
+        *,
+        on_commit: Callable[[int], None],
+        on_schema_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._limits = limits
+        self._on_commit = on_commit
+        self._on_schema_change = on_schema_change
+        self._connection = open_quietly(path)
+        self._trusted = True
+        self._refusal: str | None = None
+        self._facts: _Facts | None = None
+        self._facts_by_sql: dict[str, _Facts] = {}
+        self._columns: tuple[str, ...] = ()
+        self._scanned = 0
+        self._deadline = math.inf
+        self._schema_changed = False
+        # Our own statements share apsw's cache with the users': nobody may be able to write the same text.
+        self._mark = f"/*{secrets.token_hex(8)}*/"
+        self._set_up()
+        self._size = self._measured_size()
+        self.frames = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)[0]
+
+    def _set_up(self) -> None:
+        connection, limits = self._connection, self._limits
+        # In WAL mode NORMAL survives kill -9: what was committed is with the kernel.
+        for pragma in ("synchronous=NORMAL", "cache_size=-8192", "temp_store=MEMORY"):
+            connection.execute(f"PRAGMA {pragma}", can_cache=False)
+        connection.execute(f"PRAGMA max_page_count={limits.database_bytes // PAGE_BYTES}", can_cache=False)
+        self._reset_switches()
+        for option, value in (
+            (apsw.SQLITE_DBCONFIG_DEFENSIVE, 1),
+            (apsw.SQLITE_DBCONFIG_DQS_DDL, 0),
+            (apsw.SQLITE_DBCONFIG_DQS_DML, 0),
+            (apsw.SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, 0),
+        ):
+            connection.config(option, value)
+        for category, limit in (
+            (apsw.SQLITE_LIMIT_LENGTH, limits.value_bytes),
+            (apsw.SQLITE_LIMIT_SQL_LENGTH, limits.statement_bytes),
+            (apsw.SQLITE_LIMIT_COLUMN, limits.columns),
+            (apsw.SQLITE_LIMIT_EXPR_DEPTH, limits.expression_depth),
+            (apsw.SQLITE_LIMIT_COMPOUND_SELECT, limits.compound_terms),
+            (apsw.SQLITE_LIMIT_VDBE_OP, limits.program_steps),
+            (apsw.SQLITE_LIMIT_FUNCTION_ARG, limits.function_arguments),
+            (apsw.SQLITE_LIMIT_ATTACHED, 0),
+            (apsw.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, limits.pattern_bytes),
+            (apsw.SQLITE_LIMIT_VARIABLE_NUMBER, limits.bound_parameters),
+            (apsw.SQLITE_LIMIT_TRIGGER_DEPTH, limits.trigger_depth),
+            (apsw.SQLITE_LIMIT_WORKER_THREADS, 0),
+        ):
+            connection.limit(category, limit)
+        connection.set_wal_hook(self._committed)
+        connection.set_exec_trace(self._begun)
+        connection.trace_v2(apsw.SQLITE_TRACE_PROFILE, self._ended)
+        connection.set_progress_handler(self._is_late, _STEPS_BETWEEN_LOOKS)
+        connection.authorizer = self._authorize
+
+    def close(self) -> None:
+        """Close the file; its write-ahead log stays as it is."""
+        self._connection.close()
+
+    def interrupt(self) -> None:
+        """Make the statement that runs now fail; may be called from another thread."""
+        self._connection.interrupt()
+
+    @property
+    def size(self) -> int:
+        """Size of the database in bytes."""
+        return self._size
+
+    # --- running ------------------------------------------------------------------------------------------------------
+
+    def run(self, statements: Sequence[Statement]) -> list[Result]:
+        """
+        Run *statements* in one transaction, all or none.
+
+        Each may hold several, separated by semicolons; then only the last of them may have parameters.
+
+        Raises:
+            StatementFailed: One failed, and nothing was changed.
+        """
+        pieces: list[Statement] = []
+        for statement in statements:
+            texts = split(statement.sql)
+            if not texts:
+                raise StatementFailed("No SQL statements detected.")
+            pieces.extend(Statement(text) for text in texts[:-1])
+            pieces.append(Statement(texts[-1], statement.params))
+        if len(pieces) > self._limits.statements_per_call:
+            raise StatementFailed(f"too many statements: {len(pieces)} of at most {self._limits.statements_per_call}")
+        with self.transaction(limited=True):
+            return [self.execute(piece) for piece in pieces]
+
+    @contextmanager
+    def transaction(self, *, limited: bool = False) -> Iterator[None]:
+        """
+        Commit what is done inside, or undo it all when it fails.
+
+        Args:
+            limited: Whether D1's limit on a query's duration counts.
+        """
+        if limited:
+            self._deadline = time.monotonic() + self._limits.query_duration.total_seconds()
+        self._schema_changed = False
+        switched = self._switched = False
+        try:
+            self._ours("BEGIN")
+            try:
+                yield
+                switched = self._switched
+                with _errors(self):
+                    self._ours("COMMIT")
+            except BaseException:
+                switched = self._switched
+                self._deadline = math.inf
+                if self._connection.in_transaction:
+                    self._ours("ROLLBACK")
+                self._size = self._measured_size()
+                raise
+        finally:
+            self._deadline = math.inf
+            if switched:
+                # "These PRAGMA statements only apply to the current transaction", says D1's documentation.
+                self._reset_switches()
+        if self._schema_changed:
+            self._on_schema_change()
+
+    def execute(self, statement: Statement) -> Result:
+        """
+        Run one statement inside a `transaction`.
+
+        Raises:
+            StatementFailed: SQLite, or D1's rules, refuse it.
+        """
+        sql = statement.sql
+        if (
+            len(sql) * 4 > self._limits.statement_bytes
+            and len(sql.encode("utf-8", "replace")) > self._limits.statement_bytes
+        ):
+            raise StatementFailed("statement too long: SQLITE_TOOBIG")
+        connection = self._connection
+        params = tuple(map(_bound, statement.params))
+        self._facts = None
+        self._refusal = None
+        self._columns = ()
+        self._scanned = 0
+        before = connection.total_changes()
+        started = time.perf_counter()
+        self._trusted = False
+        try:
+            with _errors(self):
+                rows = connection.execute(sql, params).fetchall()
+        finally:
+            self._trusted = True
+        duration = (time.perf_counter() - started) * 1000
+        facts = self._remembered(sql)
+        changes = connection.total_changes() - before
+        written = 0
+        if changes:
+            written = changes * self._weight(facts)
+        elif facts.changes_schema:
+            written = 1
+        if facts.written or facts.changes_schema:
+            self._size = self._measured_size()
+        if facts.changes_schema:
+            self._schema_changed = True
+        meta = {
+            "duration": round(duration, 4),
+            "changes": changes,
+            "last_row_id": connection.last_insert_rowid(),
+            "changed_db": bool(changes) or facts.changes_schema,
+            "size_after": self._size,
+            # Approximations: SQLite counts steps of full scans only, and the real D1 runs a patched one.
+            "rows_read": max(self._scanned, changes or len(rows)),
+            "rows_written": written,
+        }
+        return Result(self._columns, [_as_javascript(row) for row in rows], meta)
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Run a statement of our own: limits and refusals don't count, and rows come as they are asked for."""
+        self._trusted = True
+        yield from self._connection.execute(f"{sql}{self._mark}", tuple(params))
+
+    def tables(self) -> int:
+        """Return how many tables users made."""
+        sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+        (count,) = next(self.rows(f"{sql} AND name NOT LIKE '\\_cf\\_%' ESCAPE '\\'"))
+        return int(count)
+
+    def _ours(self, sql: str) -> None:
+        self._trusted = True
+        self._connection.execute(sql + self._mark)
+
+    def _measured_size(self) -> int:
+        (pages,) = next(self.rows("PRAGMA page_count"))
+        return int(pages) * PAGE_BYTES
+
+    def _reset_switches(self) -> None:
+        self._trusted = True
+        for pragma in (
+            "foreign_keys=1",
+            "case_sensitive_like=0",
+            "ignore_check_constraints=0",
+            "legacy_alter_table=0",
+            "recursive_triggers=0",
+            "reverse_unordered_selects=0",
+        ):
+            self._connection.execute(f"PRAGMA {pragma}", can_cache=False)
+
+    # --- what SQLite asks and tells -----------------------------------------------------------------------------------
+
+    def _committed(self, connection: apsw.Connection, database: str, frames: int) -> int:
+        self.frames = frames
+        self._on_commit(frames)
+        return apsw.SQLITE_OK
+
+    def _begun(self, cursor: apsw.Cursor, sql: str, bindings: object) -> bool:
+        if not self._trusted:
+            self._columns = tuple(column[0] for column in cursor.get_description())
+        return True
+
+    def _ended(self, event: Mapping[str, Any]) -> None:
+        if not self._trusted:
+            steps = event["stmt_status"]["SQLITE_STMTSTATUS_FULLSCAN_STEP"]
+            if steps:
+                self._scanned += steps + 1
+
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._deadline
+
+    def _remembered(self, sql: str) -> _Facts:
+        if self._facts is not None:
+            if len(self._facts_by_sql) > 500:
+                self._facts_by_sql.clear()
+            self._facts_by_sql[sql] = self._facts
+        facts = self._facts_by_sql.get(sql)
+        if facts is None:
+            # apsw had it in its cache and we did not: nothing is known, so assume that it writes.
+            facts = _Facts(written={} if _READS.match(sql) else {"": None})
+        if facts.sets_switch:
+            self._switched = True
+        return facts
+
+    def _weight(self, facts: _Facts) -> int:
+        if facts.weight is None:
+            table, columns = next(iter(facts.written.items()), ("", None))
+            indexes: dict[str, set[str]] = {}
+            sql = (
+                "SELECT indexes.name, columns.name FROM pragma_index_list(?) AS indexes"
+                " LEFT JOIN pragma_index_info(indexes.name) AS columns"
+            )
+            for index, column in self.rows(sql, (table,)):
+                indexes.setdefault(index, set()).add(column)
+            touched = [index for index, over in indexes.items() if columns is None or over & columns]
+            facts.weight = 1 + len(touched)
+        return facts.weight
+
+    def _authorize(self, action: int, one: str | None, two: str | None, database: str | None, by: str | None) -> int:
+        if self._trusted:
+            return apsw.SQLITE_OK
+        if self._facts is None:
+            self._facts = _Facts()
+        return apsw.SQLITE_OK if self._is_allowed(self._facts, action, one, two, database) else apsw.SQLITE_DENY
+
+    def _is_allowed(self, facts: _Facts, action: int, one: str | None, two: str | None, database: str | None) -> bool:
+        if action in (apsw.SQLITE_TRANSACTION, apsw.SQLITE_SAVEPOINT):
+            self._refusal = NO_TRANSACTIONS
+            return False
+        if action == apsw.SQLITE_FUNCTION:
+            return two is not None and two.lower() in _FUNCTIONS
+        if action == apsw.SQLITE_PRAGMA:
+            return self._is_allowed_pragma(facts, (one or "").lower(), two)
+        if action in (apsw.SQLITE_ATTACH, apsw.SQLITE_DETACH) or action in _TEMPORARY:
+            return False
+        if database == "temp":
+            # ALTER TABLE looks for what to rename there too; users can't make anything there.
+            return action in (apsw.SQLITE_READ, apsw.SQLITE_UPDATE, apsw.SQLITE_SELECT)
+        if action in _SCHEMA_ACTIONS:
+            facts.changes_schema = True
+            if action == apsw.SQLITE_CREATE_VTABLE and (two or "").lower() not in _MODULES:
+                return False
+        if action == apsw.SQLITE_READ:
+            table = (one or "").lower()
+            return not table.startswith(RESERVED) and table not in _TABLE_FUNCTIONS_REFUSED
+        if action in (apsw.SQLITE_INSERT, apsw.SQLITE_DELETE):
+            facts.written[one or ""] = None
+        elif action == apsw.SQLITE_UPDATE:
+            columns = facts.written.setdefault(one or "", set())
+            if columns is not None:
+                columns.add(two or "")
+        if action == apsw.SQLITE_ANALYZE:
+            return True
+        return not any(name is not None and name.lower().startswith(RESERVED) for name in (one, two))
+
+    def _is_allowed_pragma(self, facts: _Facts, name: str, value: str | None) -> bool:
+        if name in _SWITCHES:
+            if value is None:
+                return True
+            facts.sets_switch = True
+            return value.lower() in _SWITCH_VALUES
+        return name in _INSPECTIONS
+
+
+_TEMPORARY = frozenset(
+    {
+        apsw.SQLITE_CREATE_TEMP_INDEX,
+        apsw.SQLITE_CREATE_TEMP_TABLE,
+        apsw.SQLITE_CREATE_TEMP_TRIGGER,
+        apsw.SQLITE_CREATE_TEMP_VIEW,
+        apsw.SQLITE_DROP_TEMP_INDEX,
+        apsw.SQLITE_DROP_TEMP_TABLE,
+        apsw.SQLITE_DROP_TEMP_TRIGGER,
+        apsw.SQLITE_DROP_TEMP_VIEW,
+    }
+)
+_SCHEMA_ACTIONS = frozenset(
+    {
+        apsw.SQLITE_CREATE_INDEX,
+        apsw.SQLITE_CREATE_TABLE,
+        apsw.SQLITE_CREATE_TRIGGER,
+        apsw.SQLITE_CREATE_VIEW,
+        apsw.SQLITE_CREATE_VTABLE,
+        apsw.SQLITE_DROP_INDEX,
+        apsw.SQLITE_DROP_TABLE,
+        apsw.SQLITE_DROP_TRIGGER,
+        apsw.SQLITE_DROP_VIEW,
+        apsw.SQLITE_DROP_VTABLE,
+        apsw.SQLITE_ALTER_TABLE,
+    }
+)
+
+
+@contextmanager
+def _errors(engine: Engine) -> Iterator[None]:
+    """Rename SQLite's errors as D1 says them."""
+    try:
+        yield
+    except apsw.InterruptError as error:
+        raise OutOfTime(OUT_OF_TIME) from error
+    except apsw.FullError as error:
+        free = _has_room(engine)
+        raise (DatabaseTooLarge(TOO_LARGE) if free else DiskFull("database or disk is full: SQLITE_FULL")) from error
+    except apsw.AuthError as error:
+        raise StatementFailed(engine._refusal or f"{error}: SQLITE_AUTH") from error
+    except apsw.BindingsError as error:
+        raise StatementFailed("Wrong number of parameter bindings for SQL query.") from error
+    except apsw.Error as error:
+        raise StatementFailed(_message(error)) from error
+    except UnicodeDecodeError as error:
+        raise StatementFailed("text that is not UTF-8: SQLITE_MISMATCH") from error
+    except (ValueError, OverflowError) as error:
+        # "null character in query": SQLite itself would stop reading there.
+        raise StatementFailed(f"{error}: SQLITE_ERROR") from error
+
+
+def _message(error: apsw.Error) -> str:
+    code = getattr(error, "result", apsw.SQLITE_ERROR)
+    name = apsw.mapping_result_codes.get(code & 0xFF, "SQLITE_ERROR")
+    offset = getattr(error, "error_offset", -1)
+    place = f" at offset {offset}" if offset is not None and offset >= 0 else ""
+    return f"{error}{place}: {name}"
+
+
+def _has_room(engine: Engine) -> bool:
+    return engine.size < engine._limits.database_bytes * 0.9
+
+
+def _bound(value: Any) -> SqlValue:
+    """Return a parameter as SQLite takes it."""
+    if value is None or isinstance(value, bytes | float):
+        return value
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, int):
+        # JavaScript has no larger integers: they come as floating point.
+        return value if -(2**63) <= value < 2**63 else float(value)
+    if isinstance(value, str):
+        if value.isascii():
+            return value
+        # A lone surrogate is not UTF-8; JavaScript's encoder replaces it too.
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, Sequence) and all(isinstance(item, int) and 0 <= item <= 255 for item in value):
+        return bytes(value)
+    raise StatementFailed(f"D1_TYPE_ERROR: Type 'object' not supported for value '{str(value)[:100]}'")
+
+
+def _as_javascript(row: tuple[Any, ...]) -> tuple[SqlValue, ...]:
+    for value in row:
+        if isinstance(value, int):
+            if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
+                break
+        elif isinstance(value, float) and not math.isfinite(value):
+            break
+    else:
+        return row
+    return tuple(map(_number, row))
+
+
+def _number(value: Any) -> SqlValue:
+    if isinstance(value, int) and not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
+        return float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # as JSON.stringify writes it
+    return value  # type: ignore[no-any-return]
+
+
+def joined(results: Iterable[Result]) -> dict[str, Any]:
+    """Add up the meta of several statements, as an import reports them."""
+    total = {"duration": 0.0, "changes": 0, "rows_read": 0, "rows_written": 0, "last_row_id": 0, "size_after": 0}
+    changed = False
+    for result in results:
+        for name in ("duration", "changes", "rows_read", "rows_written"):
+            total[name] += result.meta[name]
+        total["last_row_id"] = result.meta["last_row_id"]
+        total["size_after"] = result.meta["size_after"]
+        changed = changed or result.meta["changed_db"]
+    return {**total, "changed_db": changed}
