@@ -10,7 +10,7 @@ from prefect.blocks.abstract import CredentialsBlock
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator
 
 if TYPE_CHECKING:
-    from clodo.cloudflare import Cloudflare
+    from clodo.cloudflare.client import Cloudflare
 
 CLOUDFLARE_API = "https://api.cloudflare.com/client/v4"
 
@@ -81,7 +81,7 @@ class CloudflareAccount(CredentialsBlock):
 
     def get_client(self) -> Cloudflare:
         """Return a client for this account; use it as a context manager."""
-        from clodo.cloudflare import Cloudflare
+        from clodo.cloudflare.client import Cloudflare
 
         return Cloudflare(self.account_id, self.api_token.get_secret_value(), self.base_url)
 

@@ -10,6 +10,8 @@ import pytest
 from clodo.settings import Settings
 from clodo.wrangler.toolchain import Toolchain, install
 
+pytest_plugins = ["tests.fixtures.prefect_harness"]
+
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
 
