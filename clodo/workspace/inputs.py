@@ -1,0 +1,192 @@
+"""Finds every file that decides what a package or a service becomes, by following packages, imports and the config."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from clodo.errors import Failed
+from clodo.workspace import imports, packages
+from clodo.workspace.effective_config import EffectiveConfig
+from clodo.workspace.file_digests import FileDigests
+from clodo.workspace.packages import NPM_LOCKS, OTHER_LOCKS, Package
+from clodo.workspace.source_tree import files_below
+from clodo.workspace.wrangler_config import FILE_NAMES
+
+_PINNING_FILES = ("package.json", *NPM_LOCKS, *OTHER_LOCKS, ".npmrc", "tsconfig.json", "jsconfig.json")
+# patch-package changes installed packages by what is in here.
+_PATCHES = "patches"
+
+
+class Inputs:
+    """
+    The files of a service or package, with their digests.
+
+    Args:
+        folder: The service's or package's, absolute.
+
+        root: The workspace's root; paths are hashed relative to it, so that a checkout elsewhere hashes the same.
+
+        configured: Files and folders that a config names; all in them counts, whatever git ignores.
+    """
+
+    def __init__(self, folder: Path, *, root: Path, digests: FileDigests, configured: Iterable[Path] = ()) -> None:
+        self.folder = folder
+        self.root = root
+        self.top = packages.top_of(root)
+        self.digests = digests
+        self.found: dict[Path, str] = {}
+        self.doubts: list[str] = []
+        self._trees: set[tuple[Path, bool]] = set()
+        self._pending: list[Path] = []
+        # A wrangler config counts by what it means; comments in it are nobody's release.
+        self._configs = {folder / name for name in FILE_NAMES}
+        try:
+            self._gather(configured)
+        except OSError as error:
+            raise Failed(f"{error.filename or folder}: can't be read ({error.strerror})") from error
+
+    @classmethod
+    def of_service(cls, effective: EffectiveConfig, *, root: Path, digests: FileDigests) -> Inputs:
+        """
+        Gather what *effective*'s upload is made from.
+
+        Raises:
+            BadConfiguration: A ``package.json`` is broken.
+
+            Failed: A file can't be read.
+        """
+        return cls(effective.folder, root=root, digests=digests, configured=configured_paths(effective))
+
+    def digest(self) -> str:
+        """Return one hash over the files' paths and contents."""
+        pairs = [[Path(os.path.relpath(file, self.root)).as_posix(), self.found[file]] for file in sorted(self.found)]
+        return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+
+    def _gather(self, configured: Iterable[Path]) -> None:
+        self._add_tree(self.folder)
+        self._add_pinning_files(self.folder)
+        self._add_packages()
+        for path in configured:
+            if path.is_dir():
+                self._add_tree(path, is_whole=True)
+            elif path.is_file():
+                self._add_target(path)
+        while self._pending:
+            self._follow(self._pending.pop())
+
+    def _add_tree(self, folder: Path, *, is_whole: bool = False) -> None:
+        if (folder, is_whole) in self._trees:
+            return
+        self._trees.add((folder, is_whole))
+        for file in files_below(folder, is_whole=is_whole):
+            self._add_file(file)
+
+    def _add_file(self, file: Path) -> None:
+        if file in self.found or file in self._configs or "node_modules" in file.parts:
+            return
+        self.found[file] = ""
+        self._pending.append(file)
+
+    def _add_pinning_files(self, folder: Path) -> None:
+        for parent in packages.folders_up(folder, self.top):
+            for name in _PINNING_FILES:
+                if (parent / name).is_file():
+                    self._add_file(parent / name)
+            if (parent / _PATCHES).is_dir() and (parent / packages.FILE_NAME).is_file():
+                self._add_tree(parent / _PATCHES)
+
+    def _add_packages(self) -> None:
+        package = packages.package_around(self.folder, self.top)
+        if package is None:
+            return
+        members = packages.members_around(package, self.top)
+        pending, seen = [package], {package.folder, self.folder}
+        while pending:
+            current = pending.pop()
+            for folder in packages.local_dependencies(current, members):
+                if folder in seen:
+                    continue
+                seen.add(folder)
+                self._add_tree(folder)
+                self._add_pinning_files(folder)
+                needed = packages.read_package(folder)
+                if needed is not None:
+                    pending.append(needed)
+                    self._add_entry_points(needed)
+        if package.dependencies and not self._is_pinned():
+            self.doubts.append(f"{package.place_of()}: no lock file pins the packages it depends on")
+
+    def _is_pinned(self) -> bool:
+        return any(
+            (parent / name).is_file()
+            for parent in packages.folders_up(self.folder, self.top)
+            for name in (*NPM_LOCKS, *OTHER_LOCKS)
+        )
+
+    def _add_entry_points(self, package: Package) -> None:
+        # Often built, hence ignored by git; `exports` is followed like an import.
+        for key in ("main", "module", "browser"):
+            value = package.document.data.get(key)
+            if isinstance(value, str):
+                for target in imports.resolve(f"./{value}", package.folder):
+                    self._add_target(target)
+
+    def _follow(self, file: Path) -> None:
+        facts = self.digests.facts_of(file)
+        self.found[file] = facts.digest
+        for name in facts.imports:
+            for target in imports.resolve(name, file.parent):
+                self._add_target(target)
+
+    def _add_target(self, target: Path) -> None:
+        is_folder = target.is_dir()
+        if is_folder:
+            self._add_tree(target, is_whole=not self._is_around(target))
+        else:
+            self._add_file(target)
+        folder = target if is_folder else target.parent
+        if not folder.is_relative_to(self.folder) and not self._is_around(folder):
+            self._add_tree(folder)
+            self._add_pinning_files(folder)
+
+    def _is_around(self, folder: Path) -> bool:
+        """Whether *folder* holds the service itself: its tree would be everybody's."""
+        return self.folder.is_relative_to(folder)
+
+
+def configured_paths(effective: EffectiveConfig) -> tuple[Path, ...]:
+    """Return the absolute paths, existing or not, whose content the config puts into the upload."""
+    folder, raw = effective.folder, effective.raw
+
+    def absolute(text: str) -> Path:
+        return Path(os.path.normpath(folder / text))
+
+    paths: list[Path] = []
+    if effective.main is not None:
+        paths.append(effective.main)
+        is_module_folder = raw.get("no_bundle") or raw.get("find_additional_modules")
+        if is_module_folder or effective.main.suffix == ".py" or effective.base_folder is not None:
+            paths.append(effective.base_folder or effective.main.parent)
+    if effective.assets is not None:
+        paths.append(effective.assets.directory)
+    paths += [database.migrations_folder for database in effective.databases]
+    site = raw.get("site") or {}
+    names: list[Any] = [raw.get("tsconfig"), site.get("bucket"), site.get("entry-point")]
+    for key in ("wasm_modules", "text_blobs", "data_blobs"):
+        names += list((raw.get(key) or {}).values())
+    paths += [absolute(name) for name in names if isinstance(name, str)]
+    for name in (raw.get("alias") or {}).values():
+        if isinstance(name, str) and name.startswith("."):
+            paths += list(imports.resolve(name, folder))
+    for container in raw.get("containers") or []:
+        for key in ("image", "image_build_context"):
+            if isinstance(container.get(key), str):
+                path = absolute(container[key])
+                # A Dockerfile sees the folder it is in, unless another context is given.
+                paths += [path.parent] if path.is_file() else [path]
+    return tuple(paths)
