@@ -283,7 +283,7 @@ class Forwarder:
                 if not answer.is_success:
                     return answer
                 self.stored = _stored(answer, self._stamp, upload, is_version=is_version, was_found=was_found)
-                self._first_answers[key] = answer
+                self._first_answers[key] = _without_preview(answer) if is_version else answer
             return self._first_answers[key]
 
     def _upload(self, request: Request, upload: Upload, stamp: Stamp, *, is_version: bool) -> tuple[Answer, bool]:
@@ -478,6 +478,13 @@ def _as_answer(version: Mapping[str, Any], *, is_version: bool) -> Answer:
         found["resources"] = {"script": {}, **(version.get("resources") or {})}
         return _envelope(200, found)
     return _envelope(200, {"deployment_id": str(version["id"]).replace("-", ""), "metadata": version.get("metadata")})
+
+
+def _without_preview(answer: Answer) -> Answer:
+    """Keep wrangler from asking for the preview's address, which costs a request and which we know."""
+    result = dict(answer.result)
+    result["metadata"] = {**(result.get("metadata") or {}), "has_preview": False}
+    return _envelope(answer.status, result)
 
 
 def _stored(answer: Answer, stamp: Stamp, upload: Upload, *, is_version: bool, was_found: bool) -> Stored:
