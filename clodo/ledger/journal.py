@@ -112,7 +112,8 @@ class LedgerJournal:
 def insert_entry(connection: Connection, entry: Entry) -> bool:
     """Add *entry* unless it is there; say whether it was added."""
     values = {field.name: getattr(entry, field.name) for field in fields(entry)} | {"phase": entry.phase.value}
-    return connection.execute(insert_unless_there(connection, journal).values(values)).rowcount == 1
+    added = insert_unless_there(connection, journal).values(values).returning(journal.c.id)
+    return connection.execute(added).one_or_none() is not None
 
 
 class FileJournal:

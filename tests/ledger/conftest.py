@@ -1,0 +1,133 @@
+"""Every test that asks for a place or a ledger runs on SQLite and on PostgreSQL."""
+
+import itertools
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from clodo.ledger import Ledger, Release, ReleaseKind, new_release_id
+
+from .postgresql import run_postgresql
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+class HandMovedClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.moment = NOON
+
+    def __call__(self) -> datetime:
+        return self.moment
+
+    def advance(self, by: timedelta) -> None:
+        self.moment += by
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """URL of a private PostgreSQL server, with a database `ready` whose tables are made."""
+    with run_postgresql() as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE ready")
+        Ledger.open(url.replace("/postgres?", "/ready?")).close()
+        yield url
+
+
+@pytest.fixture(scope="session")
+def new_postgresql_database(postgresql: str) -> Callable[..., str]:
+    """Make a database and give its URL; `template` is a database to copy."""
+    numbers = itertools.count(1)
+
+    def make(template: str = "template1") -> str:
+        name = f"test_{next(numbers)}"
+        with psycopg.connect(postgresql, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return postgresql.replace("/postgres?", f"/{name}?")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ready_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger file whose tables are made, to be copied."""
+    path = tmp_path_factory.mktemp("ready") / "ledger.sqlite3"
+    Ledger.open(path).close()
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of a ledger that nobody has opened yet."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/.clodo/ledger.sqlite3"
+    return request.getfixturevalue("new_postgresql_database")()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of a ledger whose tables are made and empty."""
+    if request.param == "sqlite":
+        path = tmp_path / "ledger.sqlite3"
+        path.write_bytes(request.getfixturevalue("ready_sqlite").read_bytes())
+        return f"sqlite:///{path}"
+    return request.getfixturevalue("new_postgresql_database")("ready")
+
+
+@pytest.fixture
+def clock() -> HandMovedClock:
+    """A clock that the test moves."""
+    return HandMovedClock()
+
+
+@pytest.fixture
+def ledger(place: str, clock: HandMovedClock) -> Iterator[Ledger]:
+    """An empty ledger whose time the test moves."""
+    with Ledger.open(place, clock=clock) as opened:
+        yield opened
+
+
+@pytest.fixture
+def new_release(clock: HandMovedClock) -> Callable[..., Release]:
+    """Make releases that differ in what the test says."""
+
+    def make(**differences: object) -> Release:
+        values = {
+            "id": new_release_id(now=clock()),
+            "target": "api@production",
+            "worker": "api",
+            "account_id": "0" * 32,
+            "strategy": "all-at-once",
+            "reason": "a new version",
+            "actor": "mia",
+            "kind": ReleaseKind.REDEPLOY,
+            "plan_fingerprint": "f00d",
+            "created_at": clock(),
+        }
+        return Release(**values | differences)
+
+    return make
+
+
+@pytest.fixture
+def query(place: str) -> Callable[[str], list[tuple]]:
+    """Run SQL on the ledger's database behind the ledger's back."""
+
+    def run(sql: str) -> list[tuple]:
+        url = make_url(place)
+        connection = sqlite3.connect(url.database) if url.get_backend_name() == "sqlite" else psycopg.connect(place)
+        try:
+            cursor = connection.execute(sql)
+            rows = cursor.fetchall() if cursor.description else []
+            connection.commit()
+            return rows
+        finally:
+            connection.close()
+
+    return run
