@@ -1,0 +1,240 @@
+"""From ASGI to a workerd's socket and back: HTTP and WebSockets, streaming both ways."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+import aiohttp
+from multidict import CIMultiDict
+from starlette.types import Message, Receive, Scope, Send
+from yarl import URL
+
+Headers = list[tuple[bytes, bytes]]
+
+#: Only between two neighbours on the way, never passed on (RFC 9110, section 7.6.1); `expect` was answered by our server.
+HOP_BY_HOP = frozenset(
+    (b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te")
+    + (b"trailer", b"transfer-encoding", b"upgrade", b"expect")
+)
+_WEBSOCKET_HEADERS = frozenset(
+    (b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions", b"sec-websocket-protocol")
+    + (b"sec-websocket-accept",)
+)
+#: kj's server closes a connection that was idle for 5 s; giving it up before avoids writing into one that is closing.
+KEEP_ALIVE_SECONDS = 3.0
+#: What workerd writes for an exception; a Worker's own 500 always has other headers, `connection` is not its to set.
+_EXCEPTION_BODY = b"Internal Server Error"
+
+
+class Ending(StrEnum):
+    """How a request ended, as far as the edge can see."""
+
+    ANSWERED = "answered"
+    THREW = "threw"
+    BROKE_OFF = "broke off"
+    CLIENT_LEFT = "client left"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """
+    What became of a request.
+
+    Attributes:
+        status: Of the response that was begun; 0 if none was.
+
+        started: Whether the client has got a response's head, so that no error page can be sent any more.
+    """
+
+    ending: Ending
+    status: int = 0
+    started: bool = False
+
+
+class Upstream:
+    """One socket of a workerd, with its pool of connections."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # aiohttp's client timeouts would end long streams; who waits too long is the caller's to say.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(str(path), limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=None),
+            skip_auto_headers=("user-agent", "accept", "accept-encoding", "content-type"),
+            read_bufsize=2**18,
+            max_line_size=2**17,
+            max_field_size=2**17,
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    async def http(self, scope: Scope, receive: Receive, send: Send, headers: Headers, extra: Headers) -> Outcome:
+        """
+        Send the request of *scope* on and its response back.
+
+        Args:
+            headers: To send instead of the scope's.
+
+            extra: To add to the response.
+        """
+        sent = CIMultiDict((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
+        has_body = "content-length" in sent or any(name == b"transfer-encoding" for name, _ in scope["headers"])
+        body = _Body(receive)
+        data = body.chunks() if has_body and sent.get("content-length") != "0" else None
+        outcome = Outcome(Ending.ANSWERED)
+        try:
+            response = await self._session.request(
+                scope["method"], target(scope), headers=sent, data=data, allow_redirects=False
+            )
+        except (aiohttp.ClientError, ConnectionError):
+            outcome.ending = Ending.CLIENT_LEFT if body.client_left else Ending.BROKE_OFF
+            return outcome
+        watcher: asyncio.Task[None] | None = None
+        try:
+            if await _is_exception(response):
+                outcome.ending = Ending.THREW
+                return outcome
+            outcome.status = response.status
+            answered = [(name.lower(), value) for name, value in response.raw_headers if name.lower() not in HOP_BY_HOP]
+            start = {"type": "http.response.start", "status": response.status, "headers": [*answered, *extra]}
+            outcome.started = True
+            await send(start)
+            reader = response.content
+            if not reader.is_eof() and (data is None or body.complete):
+                # Nobody may ever read what a Worker streams: notice when the client leaves.
+                watcher = asyncio.create_task(body.wait_for_client_to_leave(response))
+            while True:
+                chunk = await reader.readany()
+                if not chunk and reader.at_eof():
+                    break
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except (aiohttp.ClientError, ConnectionError):
+            outcome.ending = Ending.CLIENT_LEFT if body.client_left else Ending.BROKE_OFF
+        finally:
+            if watcher is not None:
+                watcher.cancel()
+            response.release() if outcome.ending is Ending.ANSWERED else response.close()
+        return outcome
+
+    async def websocket(self, scope: Scope, receive: Receive, send: Send, headers: Headers, extra: Headers) -> Outcome:
+        """Join the WebSocket of *scope* with one to the Worker."""
+        await receive()  # websocket.connect
+        sent = CIMultiDict(
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in headers
+            if name not in _WEBSOCKET_HEADERS
+        )
+        outcome = Outcome(Ending.ANSWERED)
+        try:
+            socket = await self._session.ws_connect(
+                target(scope), headers=sent, protocols=scope.get("subprotocols", ()), max_msg_size=0, autoping=True
+            )
+        except aiohttp.WSServerHandshakeError as refusal:
+            outcome.status = refusal.status
+            outcome.started = True
+            await refuse_websocket(scope, send, refusal.status, b"")
+            return outcome
+        except (aiohttp.ClientError, ConnectionError):
+            outcome.ending = Ending.BROKE_OFF
+            return outcome
+        outcome.status = 101
+        outcome.started = True
+        await send({"type": "websocket.accept", "subprotocol": socket.protocol, "headers": extra})
+        inward = asyncio.create_task(_pass_inward(receive, socket))
+        outward = asyncio.create_task(_pass_outward(socket, send))
+        done, pending = await asyncio.wait((inward, outward), return_when=asyncio.FIRST_COMPLETED)
+        if inward in done and outward in pending:
+            # The client said goodbye: the Worker may still answer before it closes, too.
+            await asyncio.wait(pending, timeout=1)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(inward, outward, return_exceptions=True)
+        await socket.close()
+        return outcome
+
+
+async def refuse_websocket(
+    scope: Scope, send: Send, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
+    """Answer a WebSocket handshake with an HTTP response, or close it where the server can't."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1011})
+        return
+    await send({"type": "websocket.http.response.start", "status": status, "headers": list(headers)})
+    await send({"type": "websocket.http.response.body", "body": body, "more_body": False})
+
+
+def target(scope: Scope) -> URL:
+    """Return the URL of *scope* with its path and query exactly as the client wrote them."""
+    path = scope.get("raw_path") or scope["path"].encode()
+    query = scope.get("query_string", b"")
+    text = path.decode("latin-1") + ("?" + query.decode("latin-1") if query else "")
+    return URL("http://worker" + (text if text.startswith("/") else "/"), encoded=True)
+
+
+@dataclass(slots=True)
+class _Body:
+    """A request's body as it arrives, and whether its sender is still there."""
+
+    receive: Receive
+    client_left: bool = False
+    complete: bool = field(default=False)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        while not self.complete:
+            message: Message = await self.receive()
+            if message["type"] == "http.disconnect":
+                self.client_left = True
+                raise aiohttp.ClientConnectionError("the client left")
+            self.complete = not message.get("more_body", False)
+            if chunk := message.get("body"):
+                yield chunk
+
+    async def wait_for_client_to_leave(self, response: aiohttp.ClientResponse) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            continue
+        self.client_left = True
+        response.close()
+
+
+async def _is_exception(response: aiohttp.ClientResponse) -> bool:
+    if response.status != 500 or "content-type" in response.headers or "connection" not in response.headers:
+        return False
+    if response.headers.get("content-length") != str(len(_EXCEPTION_BODY)):
+        return False
+    return await response.read() == _EXCEPTION_BODY
+
+
+async def _pass_inward(receive: Receive, socket: aiohttp.ClientWebSocketResponse) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            code = message.get("code") or 1005
+            # 1005 and 1006 stand for "no code" and "no goodbye"; neither may be sent.
+            await socket.close(
+                code=code if code not in (1005, 1006) else 1000, message=(message.get("reason") or "").encode()
+            )
+            return
+        if (text := message.get("text")) is not None:
+            await socket.send_str(text)
+        elif (data := message.get("bytes")) is not None:
+            await socket.send_bytes(data)
+
+
+async def _pass_outward(socket: aiohttp.ClientWebSocketResponse, send: Send) -> None:
+    async for message in socket:
+        if message.type is aiohttp.WSMsgType.TEXT:
+            await send({"type": "websocket.send", "text": message.data})
+        elif message.type is aiohttp.WSMsgType.BINARY:
+            await send({"type": "websocket.send", "bytes": message.data})
+    code = socket.close_code
+    await send({"type": "websocket.close", "code": code if code and code not in (1005, 1006) else 1000})

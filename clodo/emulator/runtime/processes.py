@@ -1,0 +1,375 @@
+"""workerd as a process: started, known to listen, its last words kept, and never left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
+from pathlib import Path
+
+from clodo.emulator.runtime.configuration import Configuration
+from clodo.emulator.runtime.ports import WorkerdUnavailable
+
+#: What is kept of a process's output, for error messages and `Runtime.log`.
+LOG_BYTES = 64 * 1024
+#: How long a process may take to end by itself once told to.
+TERM_GRACE = timedelta(seconds=1)
+#: `PR_SET_PDEATHSIG` of <linux/prctl.h>.
+_SET_PARENT_DEATH_SIGNAL = 1
+#: Longest Unix socket path that every system takes.
+MAX_SOCKET_PATH_BYTES = 103
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """Return what a child runs before workerd so that the kernel kills it when the spawning thread ends; Linux only."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    parent = os.getpid()
+
+    def bind() -> None:
+        libc.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(127)
+
+    return bind
+
+
+def started_at(pid: int) -> str | None:
+    """Return what tells this process from a later one with the same *pid*; None if there is no such process."""
+    try:
+        # The command, field 2, may hold spaces and parentheses; field 22 is the start in clock ticks since boot.
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return None if fields[0] == "Z" else fields[19]
+    except (FileNotFoundError, ProcessLookupError):
+        if sys.platform == "linux":
+            return None
+    answer = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or None
+
+
+def memory_of(pid: int) -> int | None:
+    """Return the proportional set size of *pid* in bytes; None where the system doesn't tell."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), None)
+
+
+def cpu_seconds_of(pid: int) -> float | None:
+    """Return the CPU time that *pid* has used, in seconds; None where the system doesn't tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class StartFailed(Exception):
+    """
+    A workerd ended, or took too long, before it listened.
+
+    Args:
+        output: What it printed.
+
+        timed_out: Whether it was still running.
+    """
+
+    def __init__(self, output: str, *, timed_out: bool) -> None:
+        super().__init__(output)
+        self.output = output
+        self.timed_out = timed_out
+
+
+class _Lines(asyncio.Protocol):
+    """Reads a pipe to its end."""
+
+    def __init__(self, received: Callable[[bytes], None], ended: Callable[[], None]) -> None:
+        self._received = received
+        self._ended = ended
+
+    def data_received(self, data: bytes) -> None:
+        self._received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended()
+
+
+class Workerd:
+    """
+    One running workerd.
+
+    Attributes:
+        pid: Its process id.
+
+        ended: Set once it is gone, for whatever reason.
+
+        folder: Where its sockets are; deleted with it.
+    """
+
+    def __init__(self, popen: subprocess.Popen[bytes], folder: Path, loop: asyncio.AbstractEventLoop) -> None:
+        self.pid = popen.pid
+        self.folder = folder
+        self.ended = asyncio.Event()
+        self.on_end: Callable[[], None] | None = None
+        self._popen = popen
+        self._loop = loop
+        self._log: deque[bytes] = deque()
+        self._log_size = 0
+        self._transports: list[asyncio.BaseTransport] = []
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there, also one that doesn't answer."""
+        return not self.ended.is_set()
+
+    @property
+    def log(self) -> str:
+        """The last of what it printed."""
+        return b"".join(self._log).decode("utf-8", errors="replace")
+
+    def _print(self, data: bytes) -> None:
+        self._log.append(data)
+        self._log_size += len(data)
+        while self._log_size > LOG_BYTES and len(self._log) > 1:
+            self._log_size -= len(self._log.popleft())
+
+    async def _watch(self, output: int) -> None:
+        transport, _ = await self._loop.connect_read_pipe(
+            lambda: _Lines(self._print, self._output_ended), os.fdopen(output, "rb", buffering=0)
+        )
+        self._transports.append(transport)
+
+    def _output_ended(self) -> None:
+        # workerd has no children, so its output ends when it does; the exit itself may be some microseconds away.
+        if self._popen.poll() is None:
+            self._loop.call_later(0.001, self._output_ended)
+            return
+        self.ended.set()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.on_end is not None:
+            self.on_end()
+
+    def signal(self, number: int) -> None:
+        """Send a signal, unless the process is gone."""
+        if self.is_running and self._popen.poll() is None:
+            self._popen.send_signal(number)
+
+    async def stop(self, grace: timedelta = TERM_GRACE) -> None:
+        """Ask it to end; after *grace* make it."""
+        self.signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self.ended.wait(), grace.total_seconds())
+        except TimeoutError:
+            self.signal(signal.SIGKILL)
+            await self.ended.wait()
+
+
+class Nursery:
+    """
+    Starts workerd processes, and ends those that an earlier nursery of the same folder left running.
+
+    Args:
+        workerd: The binary.
+
+        records: Folder with a file a process, which outlives us.
+    """
+
+    def __init__(self, workerd: Path, records: Path) -> None:
+        self.workerd = workerd
+        self.records = records
+        self.newest = date.min
+        self.children: set[Workerd] = set()
+        self._counter = 0
+        self._folder: Path | None = None
+        # The parent-death signal is bound to the thread that spawns; this one lives until `close`.
+        self._spawner = ThreadPoolExecutor(1, thread_name_prefix="workerd-spawner")
+        self._die_with_parent = _die_with_parent()
+        self._lock: int | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The short-named folder of mode 0700 in which all sockets are."""
+        assert self._folder is not None
+        return self._folder
+
+    async def open(self) -> None:
+        """
+        Sweep, and find out what the binary can do.
+
+        Raises:
+            WorkerdUnavailable: The binary is missing or doesn't run, or the folder is in use.
+        """
+        loop = asyncio.get_running_loop()
+        self.records.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._take_lock()
+        await loop.run_in_executor(self._spawner, self._sweep)
+        base = Path(tempfile.gettempdir())
+        if len(os.fsencode(base)) > MAX_SOCKET_PATH_BYTES - 50:
+            base = Path("/tmp")  # noqa: S108 - made with mkdtemp: ours alone, mode 0700
+        self._folder = Path(tempfile.mkdtemp(prefix="clodo-", dir=base))
+        self.newest = await loop.run_in_executor(self._spawner, self._find_newest)
+
+    def _take_lock(self) -> None:
+        lock = os.open(self.records / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise WorkerdUnavailable(
+                f"another embedded cloud runs on the data in {self.records.parent}",
+                hint="Stop it first, or give this one a folder of its own.",
+            ) from error
+        self._lock = lock
+
+    def _find_newest(self) -> date:
+        try:
+            answer = subprocess.run(
+                [self.workerd, "--version"], capture_output=True, text=True, check=True, timeout=30, env={}
+            )
+            return min(date.fromisoformat(answer.stdout.split()[-1]), date.today())
+        except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+            raise WorkerdUnavailable(
+                f"{self.workerd} doesn't run as workerd", hint="Check the workerd setting, or install the toolchain."
+            ) from error
+
+    def _sweep(self) -> None:
+        for record in self.records.glob("*.json"):
+            try:
+                left = json.loads(record.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                left = {}
+            pid = left.get("pid")
+            if isinstance(pid, int) and left.get("started") is not None and started_at(pid) == left["started"]:
+                os.kill(pid, signal.SIGKILL)
+            folder = Path(str(left.get("folder", "")))
+            if folder.name and folder.parent.name.startswith("clodo-"):
+                shutil.rmtree(folder.parent, ignore_errors=True)
+            record.unlink(missing_ok=True)
+
+    def new_folder(self) -> Path:
+        """Make the folder of one process's sockets."""
+        self._counter += 1
+        folder = self.folder / f"{self._counter:x}"
+        folder.mkdir(mode=0o700)
+        return folder
+
+    async def spawn(self, configuration: Configuration, folder: Path, *, timeout: timedelta) -> Workerd:
+        """
+        Start a workerd and return it once it listens on every socket.
+
+        Args:
+            configuration: Text; goes through a pipe, since it holds secrets.
+
+            folder: From `new_folder`.
+
+        Raises:
+            StartFailed: It ended first, or didn't listen within *timeout*.
+
+            WorkerdUnavailable: The system won't start it.
+        """
+        loop = asyncio.get_running_loop()
+        popen, output, control = await loop.run_in_executor(self._spawner, self._popen, configuration.text)
+        child = Workerd(popen, folder, loop)
+        self.children.add(child)
+        record = self.records / f"{popen.pid}.json"
+        child.on_end = lambda: self._forget(child, record)
+        listening = loop.create_future()
+        heard = bytearray()
+
+        def hear(data: bytes) -> None:
+            heard.extend(data)
+            if heard.count(b'"listen"') >= configuration.sockets and not listening.done():
+                listening.set_result(True)
+
+        def silence() -> None:
+            if not listening.done():
+                listening.set_result(False)
+
+        await child._watch(output)
+        transport, _ = await loop.connect_read_pipe(
+            lambda: _Lines(hear, silence), os.fdopen(control, "rb", buffering=0)
+        )
+        try:
+            ready = await asyncio.wait_for(asyncio.shield(listening), timeout.total_seconds())
+        except TimeoutError:
+            child.signal(signal.SIGKILL)
+            await child.ended.wait()
+            raise StartFailed(child.log, timed_out=True) from None
+        except asyncio.CancelledError:
+            child.signal(signal.SIGKILL)
+            raise
+        finally:
+            transport.close()
+        if not ready:
+            child.signal(signal.SIGKILL)
+            await child.ended.wait()
+            raise StartFailed(child.log, timed_out=False)
+        return child
+
+    def _popen(self, configuration: str) -> tuple[subprocess.Popen[bytes], int, int]:
+        output, output_end = os.pipe()
+        control, control_end = os.pipe()
+        command: Sequence[str | Path] = [
+            self.workerd,
+            "serve",
+            "--experimental",
+            f"--control-fd={control_end}",
+            "--import-path=/",
+            "/dev/stdin",
+        ]
+        try:
+            popen = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=output_end,
+                stderr=output_end,
+                pass_fds=[control_end],
+                env={"TZ": "UTC"},
+                cwd="/",
+                start_new_session=True,  # Ctrl-C is for us, who drain first
+                preexec_fn=self._die_with_parent,  # noqa: PLW1509 - calls nothing but prctl and getppid
+            )
+        except OSError as error:
+            os.close(output)
+            os.close(control)
+            raise WorkerdUnavailable(f"can't start {self.workerd}: {error.strerror}") from error
+        finally:
+            os.close(output_end)
+            os.close(control_end)
+        record = {"pid": popen.pid, "started": started_at(popen.pid), "folder": str(self.folder / "x")}
+        (self.records / f"{popen.pid}.json").write_text(json.dumps(record), encoding="utf-8")
+        assert popen.stdin is not None
+        try:
+            popen.stdin.write(configuration.encode())
+            popen.stdin.close()
+        except BrokenPipeError:
+            pass  # It ended before it read all; its output says why.
+        return popen, output, control
+
+    def _forget(self, child: Workerd, record: Path) -> None:
+        record.unlink(missing_ok=True)
+        self.children.discard(child)
+
+    async def close(self) -> None:
+        """End all children at the same time, and remove the sockets."""
+        await asyncio.gather(*(child.stop() for child in list(self.children)))
+        self._spawner.shutdown(wait=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None

@@ -1,0 +1,84 @@
+"""Tail events: from what workerd tells to what wrangler tail shows."""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from clodo.emulator.runtime.ports import TailSink, VersionSpec
+
+#: Requests whose wall time is remembered until their event arrives.
+MAX_REMEMBERED = 4096
+
+
+class WallTimes:
+    """How long requests took, by their ray id: workerd itself always says 0."""
+
+    def __init__(self) -> None:
+        self._milliseconds: OrderedDict[str, float] = OrderedDict()
+
+    def note(self, ray: str, milliseconds: float) -> None:
+        """Remember one request, and forget the oldest beyond `MAX_REMEMBERED`."""
+        self._milliseconds[ray] = milliseconds
+        while len(self._milliseconds) > MAX_REMEMBERED:
+            self._milliseconds.popitem(last=False)
+
+    def take(self, ray: str) -> float:
+        """Return and forget; 0 if unknown."""
+        return self._milliseconds.pop(ray, 0.0)
+
+
+def event_of(item: Mapping[str, Any], spec: VersionSpec, wall_times: WallTimes) -> dict[str, Any]:
+    """
+    Return workerd's trace *item* as a message of wrangler tail.
+
+    Shape:
+        ``{outcome, scriptName, scriptVersion: {id, tag?, message?}, exceptions, logs, eventTimestamp, event: {request:
+        {url, method, headers, cf}, response: {status}} | {cron, scheduledTime} | {queue, batchSize} | …, truncated,
+        executionModel, diagnosticsChannelEvents, wallTime, cpuTime, entrypoint?}``
+    """
+    version = {"id": spec.version_id}
+    if spec.tag is not None:
+        version["tag"] = spec.tag
+    if spec.message is not None:
+        version["message"] = spec.message
+    event = item.get("event")
+    wall_time = item.get("wallTime") or 0
+    if isinstance(event, Mapping) and isinstance(request := event.get("request"), Mapping):
+        headers = request.get("headers")
+        ray = headers.get("cf-ray", "") if isinstance(headers, Mapping) else ""
+        wall_time = wall_time or round(wall_times.take(ray))
+    return {**item, "wallTime": wall_time, "scriptName": spec.script, "scriptVersion": version}
+
+
+class Tails:
+    """Who listens to which script."""
+
+    def __init__(self) -> None:
+        self._sinks: dict[tuple[str, str], dict[str, TailSink]] = {}
+
+    def open(self, account_id: str, script: str, sink: TailSink) -> str:
+        """Add a listener; return its id."""
+        tail_id = secrets.token_hex(16)
+        self._sinks.setdefault((account_id, script), {})[tail_id] = sink
+        return tail_id
+
+    def close(self, tail_id: str) -> tuple[str, str] | None:
+        """Remove a listener; return its account and script, None if it was gone."""
+        for key, sinks in self._sinks.items():
+            if sinks.pop(tail_id, None) is not None:
+                if not sinks:
+                    del self._sinks[key]
+                return key
+        return None
+
+    def is_wanted(self, account_id: str, script: str) -> bool:
+        """Whether anybody listens to *script*."""
+        return (account_id, script) in self._sinks
+
+    def deliver(self, account_id: str, script: str, event: Mapping[str, Any]) -> None:
+        """Give *event* to every listener of *script*."""
+        for sink in list(self._sinks.get((account_id, script), {}).values()):
+            sink(event)
