@@ -110,7 +110,7 @@ class WorkerDirectory:
         if known is not None and (known.account_id, known.script) == (account_id, script):
             return known
         owner = self._by_name.get((account_id, script))
-        version = owner and self._scripts.version(owner, version_id)
+        version = self._scripts.version(owner, version_id) if owner else None
         if owner is None or version is None:
             return None
         spec = self.spec_of(

@@ -179,9 +179,9 @@ class Publisher:
                 raise ApiError(
                     400,
                     HAS_MIGRATION,
-                    "Version upload failed. You attempted to upload a version of a Worker that includes a Durable Object"
-                    " migration, but migrations must be fully applied via a non-versioned deployment. Refer to the"
-                    " documentation for more information.",
+                    "Version upload failed. You attempted to upload a version of a Worker that includes a Durable"
+                    " Object migration, but migrations must be fully applied via a non-versioned deployment. Refer to"
+                    " the documentation for more information.",
                 )
             classes = self._scripts.object_classes(script)
             content = self._content(script, script, upload, strict=strict, classes=classes)
@@ -453,8 +453,8 @@ class Publisher:
                 raise ApiError(
                     400,
                     CLASS_LOST,
-                    f"New version of script does not export class '{known.name}' which is depended on by existing Durable"
-                    " Objects. If you want to delete the class's Durable Objects, use a deleted_classes migration.",
+                    f"New version of script does not export class '{known.name}' which is depended on by existing"
+                    " Durable Objects. If you want to delete them, use a deleted_classes migration.",
                 )
             raise ApiError(
                 400,

@@ -144,7 +144,7 @@ class Scripts:
         row = self._database.row("SELECT * FROM scripts WHERE account_id = ? AND id = ?", (account_id, script_id))
         return None if row is None else _script(row)
 
-    def list(self, account_id: str) -> list[Script]:
+    def of_account(self, account_id: str) -> list[Script]:
         """Return the account's Workers by name."""
         rows = self._database.rows("SELECT * FROM scripts WHERE account_id = ? ORDER BY name", (account_id,))
         return [_script(row) for row in rows]
