@@ -26,6 +26,7 @@ LOOPBACK = "127.0.0.1"
 USUAL_PORT = 4200
 BOOT_SECONDS = 12.0  # what a first start takes on two cores; only for the progress bar
 PATIENCE_SECONDS = 180.0
+DRAIN_SECONDS = 15.0
 
 Report = Callable[[str, float], None]
 
@@ -146,7 +147,23 @@ class PrefectServer:
                 PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
             }
         ):
-            yield
+            try:
+                yield
+            finally:
+                send_what_is_queued()
+
+
+def send_what_is_queued() -> None:
+    """
+    Send the log lines and events that Prefect's background threads still hold, while the server is there to take them.
+
+    The states of task runs are recorded from these events: without this, the last ones of a command would be lost.
+    """
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for service in (APILogWorker, EventsWorker):
+        service.drain_all(timeout=DRAIN_SECONDS)
 
 
 def folder_of(workspace: Path) -> Path:
