@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -43,7 +44,7 @@ class Database:
         self.url = _url(place)
         self.is_shared = self.url.get_backend_name() == "postgresql"
         self._clock = clock
-        self._name = self.url.render_as_string(hide_password=True)
+        self._name = _name(self.url)
         self._engine = self._make_engine(patience)
 
     def open(self) -> None:
@@ -178,9 +179,16 @@ def _url(place: str | Path) -> URL:
         case "postgresql" | "postgres":
             return url.set(drivername="postgresql+psycopg")
     raise LedgerUnavailable(
-        f"ledger {url.render_as_string(hide_password=True)}: only a SQLite file or PostgreSQL can be one",
+        f"ledger {_name(url)}: only a SQLite file or PostgreSQL can be one",
         hint="Write sqlite:////path/of/file or postgresql://user@host/database.",
     )
+
+
+def _name(url: URL) -> str:
+    # A query may hold a password too.
+    if url.get_backend_name() == "sqlite":
+        return url.database or "sqlite"
+    return url.set(drivername=url.get_backend_name(), query={}).render_as_string(hide_password=True)
 
 
 def _revision(connection: Connection) -> str | None:
@@ -273,6 +281,14 @@ POSTGRESQL_ERRORS: dict[str, tuple[Callable[..., ClodoError], str, str]] = {
     "42501": (LedgerUnavailable, "this user lacks a right", "Grant it CREATE, SELECT, INSERT, UPDATE and DELETE."),
 }
 
+REFUSED_CONNECTIONS = {
+    r'database ".*" does not exist': "3D000",
+    r'role ".*" does not exist|no pg_hba.conf entry': "28000",
+    "password authentication failed|no password supplied": "28P01",
+    "too many clients|remaining connection slots": "53300",
+}
+"""libpq gives no code when connecting fails, only the server's words."""
+
 
 def _renamed_sqlite(error: sqlite3.Error, name: str) -> ClodoError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -284,9 +300,13 @@ def _renamed_sqlite(error: sqlite3.Error, name: str) -> ClodoError:
 
 
 def _renamed_postgresql(error: Any, name: str) -> ClodoError:
-    known = POSTGRESQL_ERRORS.get(getattr(error, "sqlstate", None) or "")
+    said = str(error).strip()
+    code = getattr(error, "sqlstate", None) or next(
+        (code for pattern, code in REFUSED_CONNECTIONS.items() if re.search(pattern, said)), ""
+    )
+    known = POSTGRESQL_ERRORS.get(code)
     if known is None:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+        lines = said.splitlines() or [type(error).__name__]
         return LedgerUnavailable(
             f"ledger {name}: {lines[0]}", hint="Check that the server runs and can be reached from here."
         )
