@@ -190,6 +190,8 @@ class EffectiveConfig:
     Attributes:
         document: The file all of it comes from.
 
+        service: The service's name: the top-level ``name``.
+
         environment: The name that was asked for; None for the top level.
 
         section: The section that was used: None for the top level, else the name under ``[env.…]``.
@@ -218,6 +220,7 @@ class EffectiveConfig:
     """
 
     document: Document = field(repr=False)
+    service: str
     environment: str | None
     section: str | None
     worker_name: str

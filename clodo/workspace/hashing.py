@@ -3,7 +3,7 @@ One hash over everything that decides what a release uploads.
 
 In the hash:
 
-- the effective config without what is compared with the account on its own (routes, schedules, workers.dev, preview URLs);
+- the effective config, without what is compared with the account on its own (routes, schedules, workers.dev, previews);
 - every file in the service's folder that git does not ignore, and every file, ignored or not, that the config or a
   relative import reaches (built entry points, assets, blobs, migrations), wherever it lies;
 - the folder around each imported file that lies outside the service;

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from clodo.errors import Failed
 from clodo.workspace import imports, packages
-from clodo.workspace.effective_config import EffectiveConfig
+from clodo.workspace.effective_config import DEFAULT_MIGRATIONS_FOLDER, EffectiveConfig
 from clodo.workspace.file_digests import FileDigests
+from clodo.workspace.inheritance import flatten
 from clodo.workspace.packages import NPM_LOCKS, OTHER_LOCKS, Package
 from clodo.workspace.source_tree import files_below
 from clodo.workspace.wrangler_config import FILE_NAMES
@@ -51,16 +52,23 @@ class Inputs:
             raise Failed(f"{error.filename or folder}: can't be read ({error.strerror})") from error
 
     @classmethod
-    def of_service(cls, effective: EffectiveConfig, *, root: Path, digests: FileDigests) -> Inputs:
+    def of_service(
+        cls, effective: EffectiveConfig, *, root: Path, digests: FileDigests, every_environment: bool = False
+    ) -> Inputs:
         """
-        Gather what *effective*'s upload is made from.
+        Gather what *effective*'s upload is made from; or what the service's upload to any environment is made from.
 
         Raises:
             BadConfiguration: A ``package.json`` is broken.
 
             Failed: A file can't be read.
         """
-        return cls(effective.folder, root=root, digests=digests, configured=configured_paths(effective))
+        configured = list(configured_paths(effective.folder, effective.raw))
+        if every_environment:
+            data = effective.document.data
+            for section in (None, *(data.get("env") or {})):
+                configured += configured_paths(effective.folder, flatten(data, section).values)
+        return cls(effective.folder, root=root, digests=digests, configured=dict.fromkeys(configured))
 
     def digest(self) -> str:
         """Return one hash over the files' paths and contents."""
@@ -159,34 +167,41 @@ class Inputs:
         return self.folder.is_relative_to(folder)
 
 
-def configured_paths(effective: EffectiveConfig) -> tuple[Path, ...]:
-    """Return the absolute paths, existing or not, whose content the config puts into the upload."""
-    folder, raw = effective.folder, effective.raw
+def configured_paths(folder: Path, values: Mapping[str, Any]) -> tuple[Path, ...]:
+    """
+    Return the absolute paths, existing or not, whose content a flattened config puts into the upload.
 
-    def absolute(text: str) -> Path:
-        return Path(os.path.normpath(folder / text))
+    Args:
+        folder: The config's.
 
-    paths: list[Path] = []
-    if effective.main is not None:
-        paths.append(effective.main)
-        is_module_folder = raw.get("no_bundle") or raw.get("find_additional_modules")
-        if is_module_folder or effective.main.suffix == ".py" or effective.base_folder is not None:
-            paths.append(effective.base_folder or effective.main.parent)
-    if effective.assets is not None:
-        paths.append(effective.assets.directory)
-    paths += [database.migrations_folder for database in effective.databases]
-    site = raw.get("site") or {}
-    names: list[Any] = [raw.get("tsconfig"), site.get("bucket"), site.get("entry-point")]
+        values: wrangler's keys; those of a wrong type are passed over, whoever reads them complains.
+    """
+
+    def texts(*found: object) -> list[Path]:
+        return [Path(os.path.normpath(folder / text)) for text in found if isinstance(text, str) and text]
+
+    def tables(found: object) -> list[Mapping[str, Any]]:
+        return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
+
+    def table(key: str) -> Mapping[str, Any]:
+        return values[key] if isinstance(values.get(key), Mapping) else {}
+
+    main, base = texts(values.get("main")), texts(values.get("base_dir"))
+    paths = [*main, *base]
+    is_python = any(path.suffix == ".py" for path in main)
+    if not base and (is_python or values.get("no_bundle") or values.get("find_additional_modules")):
+        paths += [path.parent for path in main]
+    paths += texts(table("assets").get("directory"), values.get("tsconfig"))
+    paths += texts(table("site").get("bucket"), table("site").get("entry-point"))
     for key in ("wasm_modules", "text_blobs", "data_blobs"):
-        names += list((raw.get(key) or {}).values())
-    paths += [absolute(name) for name in names if isinstance(name, str)]
-    for name in (raw.get("alias") or {}).values():
+        paths += texts(*table(key).values())
+    for database in tables(values.get("d1_databases")):
+        paths += texts(database.get("migrations_dir") or DEFAULT_MIGRATIONS_FOLDER)
+    for name in table("alias").values():
         if isinstance(name, str) and name.startswith("."):
-            paths += list(imports.resolve(name, folder))
-    for container in raw.get("containers") or []:
-        for key in ("image", "image_build_context"):
-            if isinstance(container.get(key), str):
-                path = absolute(container[key])
-                # A Dockerfile sees the folder it is in, unless another context is given.
-                paths += [path.parent] if path.is_file() else [path]
+            paths += imports.resolve(name, folder)
+    for container in tables(values.get("containers")):
+        paths += texts(container.get("image_build_context"))
+        # A Dockerfile sees the folder it is in, unless another context is given.
+        paths += [path.parent for path in texts(container.get("image")) if path.is_file()]
     return tuple(paths)

@@ -196,6 +196,7 @@ class _Flattening:
         self.values["name"] = worker = self.worker_name()
         effective = EffectiveConfig(
             document=self.document,
+            service=self.config.name,
             environment=self.environment,
             section=self.section,
             worker_name=worker,
