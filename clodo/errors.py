@@ -49,7 +49,7 @@ class ClodoError(Exception):
         hint: What to type or change next, when we know it.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
@@ -264,7 +264,19 @@ class VerificationFailed(Failed):
 
 
 class ReleaseFailed(Failed):
-    """A release failed and everything was put back, verified."""
+    """
+    A release failed and everything was put back, verified.
+
+    Attributes:
+        exit_code: The cause's, so that a refusal stays a refusal and an interruption an interruption.
+    """
+
+    def __init__(self, message: str, *, cause: BaseException | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        if isinstance(cause, ClodoError):
+            self.exit_code = cause.exit_code
+        elif isinstance(cause, KeyboardInterrupt):
+            self.exit_code = Interrupted.exit_code
 
 
 class UndoIncomplete(Failed):

@@ -1,0 +1,130 @@
+"""Releases that were cut short: each is finished or undone by its journal, never both, never twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from clodo.cloudflare.budget import Lane
+from clodo.errors import WorkerNotFound
+from clodo.ledger.journal import Entry, Phase
+from clodo.ledger.live import Live
+from clodo.ledger.releases import Release as ReleaseRow
+from clodo.ledger.releases import ReleaseState
+from clodo.releases.outcome import Ending, Outcome
+from clodo.releases.release import Verified, verified_from_json
+from clodo.releases.site import Account, Site
+from clodo.releases.steps import Finish, Step, detail_of, what_next
+from clodo.releases.undo import Undoing, UndoReport
+from clodo.workspace.targets import Target
+
+if TYPE_CHECKING:
+    from clodo.ledger.locks import Lock
+
+
+def lock_name(account_id: str, worker: str) -> str:
+    """Return the name of the lock on a Worker: whatever the workspace calls the target, there is one of it."""
+    return f"worker/{account_id}/{worker}"
+
+
+def interrupted_releases(site: Site, account_id: str, worker: str) -> tuple[ReleaseRow, ...]:
+    """Return the releases of *worker* that ended neither way; ask only while holding its lock."""
+    return tuple(
+        row for row in site.ledger.releases.open_releases() if row.account_id == account_id and row.worker == worker
+    )
+
+
+def recover(site: Site, row: ReleaseRow, lock: Lock) -> Outcome:
+    """Finish or undo one interrupted release whose lock we hold."""
+    target = Target.parse(row.target)
+    account = site.account_of(target)
+    entries = tuple(site.ledger.journal.entries(row.id))
+    if isinstance(what_next(entries), Finish):
+        return _finish(site, account, row, entries)
+    report = undoing(site, account, row, lock).run()
+    return close_undone(site, row, report, "interrupted")
+
+
+def undoing(site: Site, account: Account, row: ReleaseRow, lock: Lock) -> Undoing:
+    """Return what undoes *row* by its journal."""
+    target = Target.parse(row.target)
+    return Undoing(
+        row.id,
+        worker=row.worker,
+        cloudflare=account.cloudflare.with_lane(Lane.UNDO),
+        journal=site.ledger.journal,
+        lock=lock,
+        tester=account.tester(row.worker),
+        account_subdomain=account.subdomain,
+        smoke_tests=site.workspace.portfolio.settings_of(target.service).smoke_tests,
+    )
+
+
+def close_undone(site: Site, row: ReleaseRow, report: UndoReport, why: str) -> Outcome:
+    """Record that *row* was undone, or that undoing it is incomplete."""
+    state = ReleaseState.UNDONE if report.is_complete else ReleaseState.FAILED
+    site.ledger.releases.set_state(row.id, state)
+    site.ledger.audit.append(site.actor, f"release-{state.value}", row.target, {"release": row.id, **report.to_json()})
+    return Outcome(
+        target=row.target,
+        ending=Ending.UNDONE if report.is_complete else Ending.FAILED,
+        release_id=row.id,
+        message=f"{why}; {report.describe()}",
+        exit_code=1,
+    )
+
+
+def close_live(
+    site: Site, row: ReleaseRow, verified: Verified, inputs: dict[str, str], *, now: Callable[[], datetime]
+) -> None:
+    """Record that *row* is live and verified; saying so twice changes nothing."""
+    site.ledger.live.put(
+        Live(
+            target=row.target,
+            release_id=row.id,
+            version_id=verified.version_id,
+            deployment_id=verified.deployment_id,
+            input_hash=inputs.get("input_hash", ""),
+            content_sha256=verified.content_sha256,
+            script_etag=verified.script_etag,
+            script_modified_on=verified.script_modified_on,
+            secrets_fingerprint=inputs.get("secrets_fingerprint", ""),
+            migrations_digest=inputs.get("migrations_digest", ""),
+            recorded_at=now(),
+            triggers=verified.triggers.to_json(),
+        )
+    )
+    site.ledger.releases.set_state(row.id, ReleaseState.LIVE)
+    site.ledger.audit.append(
+        site.actor, "release-live", row.target, {"release": row.id, "version": verified.version_id}
+    )
+
+
+def inputs_of(entries: Iterable[Entry]) -> dict[str, str]:
+    """Return the hashes that a release noted when it began."""
+    noted = detail_of(entries, Step.NOTE_WAY_BACK, Phase.INTENT) or {}
+    return {str(name): str(value) for name, value in (noted.get("inputs") or {}).items()}
+
+
+def _finish(site: Site, account: Account, row: ReleaseRow, entries: tuple[Entry, ...]) -> Outcome:
+    """The new version was verified before the cut; if it still is live, only the record is missing."""
+    noted = detail_of(entries, Step.VERIFY, Phase.DONE) or {}
+    verified = verified_from_json(noted)
+    try:
+        current = account.cloudflare.deployments.current(row.worker)
+    except WorkerNotFound:
+        current = None
+    if current is not None and current.id == verified.deployment_id:
+        close_live(site, row, verified, inputs_of(entries), now=lambda: datetime.now(UTC))
+        message = "had been verified before it was cut short; recorded now"
+    else:
+        # Somebody deployed since: what was verified was live, and what is live now is not ours to judge.
+        close_live(
+            site, row, replace(verified, script_etag="", script_modified_on=""), {}, now=lambda: datetime.now(UTC)
+        )
+        message = "had been verified before it was cut short; somebody deployed since"
+    return Outcome(
+        target=row.target, ending=Ending.LIVE, release_id=row.id, version_id=verified.version_id, message=message
+    )

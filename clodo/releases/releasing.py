@@ -1,0 +1,314 @@
+"""
+Releases of targets: surveyed together, then carried out one by one under a lock.
+
+A single release and each target of a portfolio go through `release_target`; there is no second way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from clodo.errors import (
+    BlockedByPolicy,
+    ClodoError,
+    PlanIsStale,
+    Refused,
+    ReleaseFailed,
+)
+from clodo.ledger.identifiers import new_release_id
+from clodo.ledger.owners import Owner
+from clodo.ledger.releases import Release as ReleaseRow
+from clodo.ledger.releases import ReleaseKind
+from clodo.releases.assessment import Assessment, Standing, assess
+from clodo.releases.closer_look import Look, look_closer
+from clodo.releases.desired import Desired
+from clodo.releases.outcome import Ending, Outcome
+from clodo.releases.recovery import close_live, close_undone, interrupted_releases, lock_name, recover, undoing
+from clodo.releases.release import Release
+from clodo.releases.resolving import resolve
+from clodo.releases.site import Account, Site
+from clodo.releases.story import Take, carry_out, directly
+from clodo.releases.triggers import Triggers
+from clodo.releases.undo import UndoReport
+
+if TYPE_CHECKING:
+    from clodo.cloudflare.scripts import Script
+    from clodo.ledger.live import Live
+    from clodo.ledger.locks import Lock
+    from clodo.workspace.targets import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """
+    How a person wants releases done.
+
+    Attributes:
+        reason: Why, for ledger and lock.
+
+        overwrite: Go on over what somebody else deployed or edited; it was shown.
+
+        take_over: Take the lock from whoever holds it.
+
+        allow_local_ledger: Release to a protected environment though other machines can't see the ledger.
+
+        skip_tests: Leave out the declared smoke tests; the new version must still answer.
+    """
+
+    reason: str = ""
+    overwrite: bool = False
+    take_over: bool = False
+    allow_local_ledger: bool = False
+    skip_tests: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """
+    A target as a run finds it, before anything is locked.
+
+    Attributes:
+        remembered: What the ledger says is live.
+
+        look: The closer look, where the first could not tell.
+    """
+
+    desired: Desired
+    assessment: Assessment
+    remembered: Live | None
+    look: Look | None = None
+
+    @property
+    def target(self) -> Target:
+        """The target."""
+        return self.desired.target
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether there is nothing to do."""
+        return self.assessment.standing is Standing.UNCHANGED
+
+    def describe(self) -> tuple[str, ...]:
+        """Return what would change, one phrase each; empty when nothing would."""
+        if self.look is not None:
+            return self.look.changes
+        return self.assessment.reasons
+
+
+def survey(site: Site, targets: Iterable[Target]) -> tuple[Surveyed, ...]:
+    """
+    Compare all *targets* with what is live: one list of scripts an account, no request a target.
+
+    Raises:
+        BadConfiguration, NotFound: Something is named that isn't there; the message says where.
+    """
+    listed: dict[str, Mapping[str, Script]] = {}
+    surveyed: list[Surveyed] = []
+    for target in targets:
+        account = site.account_of(target)
+        if account.keys.account_id not in listed:
+            listed[account.keys.account_id] = {script.id: script for script in account.cloudflare.scripts.list()}
+        desired = resolve(site, target)
+        remembered = site.ledger.live.get(str(target))
+        script = listed[account.keys.account_id].get(desired.worker)
+        surveyed.append(Surveyed(desired, assess(desired, remembered, script), remembered))
+    return tuple(surveyed)
+
+
+def release_target(site: Site, surveyed: Surveyed, wish: Wish, *, take: Take = directly) -> Outcome:
+    """
+    Take one target to what is desired, verified, or leave it as it was.
+
+    Raises:
+        ReleaseFailed: It failed and was undone.
+
+        UndoIncomplete: It failed and was not wholly undone.
+
+        LockHeld: Somebody else is at it.
+
+        Refused: A rule forbids it, or it would overwrite what somebody else did.
+    """
+    started = time.monotonic()
+    desired = surveyed.desired
+    if surveyed.is_unchanged:
+        return Outcome(
+            target=str(desired.target),
+            ending=Ending.UNCHANGED,
+            version_id=surveyed.remembered.version_id if surveyed.remembered else None,
+            seconds=time.monotonic() - started,
+        )
+    raise_if_forbidden(site, desired.target, wish)
+    account = site.account_of(desired.target)
+    site.interruption.raise_if_requested()
+    with site.ledger.locks.acquire(
+        lock_name(account.keys.account_id, desired.worker),
+        Owner.current(f"release {desired.target}"),
+        wish.reason or f"release {desired.target}",
+        take_over=wish.take_over,
+    ) as lock:
+        recovered = [
+            recover(site, row, lock) for row in interrupted_releases(site, account.keys.account_id, desired.worker)
+        ]
+        _raise_if_stale(site, surveyed, is_recovered=bool(recovered))
+        outcome = _release_locked(site, account, surveyed, wish, lock, take)
+    notes = "; ".join(f"release {item.release_id} {item.message}" for item in recovered)
+    return replace(
+        outcome,
+        message="; ".join(part for part in (notes, outcome.message) if part),
+        seconds=time.monotonic() - started,
+    )
+
+
+def raise_if_forbidden(site: Site, target: Target, wish: Wish) -> None:
+    """
+    Refuse what the portfolio forbids: a freeze, or a protected environment whose ledger other machines can't see.
+
+    Raises:
+        BlockedByPolicy: It does.
+    """
+    environment = site.workspace.portfolio.environments.get(target.environment)
+    if environment is None:
+        return
+    freeze = environment.frozen_at(datetime.now(UTC))
+    if freeze is not None:
+        because = f": {freeze.reason}" if freeze.reason else ""
+        raise BlockedByPolicy(
+            f"{target}: {target.environment} is frozen until {freeze.ends.isoformat()}{because}",
+            hint="Wait, or take the freeze out of portfolio.toml.",
+        )
+    if environment.protected and not site.ledger.is_shared and not wish.allow_local_ledger:
+        raise BlockedByPolicy(
+            f"{target}: {target.environment} is protected, and this ledger is a file that no other machine sees",
+            hint="Set CLODO_LEDGER_URL to the team's PostgreSQL, or say --allow-local-ledger.",
+        )
+
+
+def _raise_if_stale(site: Site, surveyed: Surveyed, *, is_recovered: bool) -> None:
+    """Somebody may have released between our look and our lock."""
+    now = site.ledger.live.get(str(surveyed.target))
+    before = surveyed.remembered
+    if not is_recovered and (now and now.release_id) != (before and before.release_id):
+        raise PlanIsStale(
+            f"{surveyed.target}: released by somebody else meanwhile ({now.release_id if now else 'forgotten'})",
+            hint="Run the same command again; it starts from what is live now.",
+        )
+
+
+def _release_locked(site: Site, account: Account, surveyed: Surveyed, wish: Wish, lock: Lock, take: Take) -> Outcome:
+    desired = surveyed.desired
+    if wish.skip_tests:
+        desired = replace(desired, settings=desired.settings.model_copy(update={"smoke_tests": []}))
+    build(site, desired)
+    if surveyed.assessment.needs_a_look and surveyed.look is None:
+        surveyed = replace(surveyed, look=look_closer(site, account, desired, surveyed.remembered))
+    look = surveyed.look
+    if look is not None and look.is_same:
+        return _adopt(site, account, desired, look)
+    if look is not None and look.overwrites and not wish.overwrite:
+        raise Refused(
+            f"{desired.target}: would overwrite what somebody else did: {look.overwrites}",
+            hint="Look at it, then repeat with --overwrite.",
+        )
+    row = ReleaseRow(
+        id=new_release_id(),
+        target=str(desired.target),
+        worker=desired.worker,
+        account_id=account.keys.account_id,
+        strategy="all-at-once",
+        reason=wish.reason,
+        actor=site.actor,
+        kind=ReleaseKind.FIRST if surveyed.assessment.standing is Standing.FIRST else ReleaseKind.REDEPLOY,
+        plan_fingerprint=desired.input_hash,
+        created_at=datetime.now(UTC),
+    )
+    site.ledger.releases.create(row)
+    site.ledger.audit.append(site.actor, "release-begun", row.target, {"release": row.id, "reason": wish.reason})
+    release = Release(
+        row.id,
+        desired,
+        cloudflare=account.cloudflare,
+        wrangler=account.wrangler,
+        journal=site.ledger.journal,
+        lock=lock,
+        tester=account.tester(desired.worker),
+        account_subdomain=account.subdomain,
+        scratch=site.scratch_of(row.id),
+        known_zones=_zones_of(surveyed.remembered),
+        interruption=site.interruption,
+        tells=lambda line: site.log(f"{desired.target}: {line}"),
+    )
+
+    def undo() -> UndoReport:
+        report = undoing(site, account, row, lock).run()
+        close_undone(site, row, report, "failed")
+        return report
+
+    verified = carry_out(release, undo, take=take)
+    close_live(site, row, verified, desired.inputs, now=lambda: datetime.now(UTC))
+    return Outcome(
+        target=str(desired.target),
+        ending=Ending.LIVE,
+        release_id=row.id,
+        version_id=verified.version_id,
+        previous_version_id=release.observed.live_version,
+        changes=(
+            *surveyed.describe(),
+            *(f"migration {name}" for names in release.progress.applied.values() for name in names),
+        ),
+        tests=tuple(f"{result.name} ({result.reason})" for result in (*release.progress.tested, *verified.results)),
+    )
+
+
+def _adopt(site: Site, account: Account, desired: Desired, look: Look) -> Outcome:
+    """What is live is what we would deploy: remember it, and leave it alone."""
+    row = ReleaseRow(
+        id=new_release_id(),
+        target=str(desired.target),
+        worker=desired.worker,
+        account_id=account.keys.account_id,
+        strategy="adopt",
+        reason="what is live is what the workspace says",
+        actor=site.actor,
+        kind=ReleaseKind.ADOPT,
+        plan_fingerprint=desired.input_hash,
+        created_at=datetime.now(UTC),
+    )
+    site.ledger.releases.create(row)
+    close_live(site, row, look.as_verified(), desired.inputs, now=lambda: datetime.now(UTC))
+    return Outcome(
+        target=str(desired.target),
+        ending=Ending.ADOPTED,
+        release_id=row.id,
+        version_id=look.observed.live_version,
+        message="already live; nothing was deployed",
+    )
+
+
+def _applied(release: Release) -> list[str]:
+    return [f"migration {name}" for names in release.progress.applied.values() for name in names]
+
+
+def _zones_of(remembered: Live | None) -> frozenset[str]:
+    return Triggers.from_json(remembered.triggers).zone_ids if remembered and remembered.triggers else frozenset()
+
+
+def build(site: Site, desired: Desired) -> None:
+    """Run the install and build steps that the service declares or shows, once per content."""
+    site.builds.build(desired.target)
+
+
+def failed_outcome(target: Target, error: ClodoError, *, release_id: str | None = None) -> Outcome:
+    """Return the outcome of a target whose release raised *error*."""
+    ending = Ending.UNDONE if isinstance(error, ReleaseFailed) else Ending.FAILED
+    return Outcome(
+        target=str(target),
+        ending=ending,
+        release_id=release_id,
+        message=error.message,
+        hint=error.hint,
+        exit_code=error.exit_code,
+    )

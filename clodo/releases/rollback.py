@@ -1,0 +1,295 @@
+"""Going back to an earlier version on purpose: with the ledger, or without it and without Prefect (`--direct`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clodo.cloudflare.budget import Lane
+from clodo.cloudflare.client import Cloudflare
+from clodo.errors import NoWayBack, Refused
+from clodo.ledger.identifiers import new_release_id
+from clodo.ledger.journal import FileJournal, Phase
+from clodo.ledger.owners import Owner
+from clodo.ledger.releases import Release as ReleaseRow
+from clodo.ledger.releases import ReleaseKind, ReleaseState
+from clodo.releases.desired import Desired, triggers_of
+from clodo.releases.interruption import Interruption
+from clodo.releases.observed import Observed, observe
+from clodo.releases.outcome import Ending, Outcome
+from clodo.releases.recovery import close_live, close_undone, interrupted_releases, lock_name, recover, undoing
+from clodo.releases.release import Release, verified_from_json
+from clodo.releases.releasing import Wish
+from clodo.releases.site import AccountKeys, Site
+from clodo.releases.smoke import UNDECLARED, Edge, SmokeTester
+from clodo.releases.steps import Step, detail_of
+from clodo.releases.story import ROLLBACK, Take, carry_out, directly
+from clodo.releases.triggers import Triggers
+from clodo.releases.undo import Undoing, UndoReport
+from clodo.wrangler.commands import Uploaded
+
+if TYPE_CHECKING:
+    from clodo.cloudflare.zones import Zone
+    from clodo.workspace.effective_config import EffectiveConfig
+    from clodo.workspace.portfolio import ServiceSettings
+    from clodo.workspace.targets import Target
+
+
+class NoLock:
+    """Stands in for a lock where the ledger is gone: nobody can be asked, and a person has decided."""
+
+    def check(self) -> None:
+        """Let the write pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version to go back to, and why it is thought good."""
+
+    version_id: str
+    because: str
+
+
+def roll_back(site: Site, target: Target, wish: Wish, *, to: str | None = None, take: Take = directly) -> Outcome:
+    """
+    Give all traffic of *target* back to an earlier version, verified; databases and triggers stay as they are.
+
+    Args:
+        to: The version's id; by default the last one that a release verified and that isn't live now.
+
+    Raises:
+        NoWayBack: There is no earlier good version.
+
+        ReleaseFailed: The earlier version failed too; what was live before is live again.
+    """
+    started = time.monotonic()
+    account = site.account_of(target)
+    config = site.workspace.effective(target)
+    with site.ledger.locks.acquire(
+        lock_name(account.keys.account_id, config.worker_name),
+        Owner.current(f"roll back {target}"),
+        wish.reason or f"roll back {target}",
+        take_over=wish.take_over,
+    ) as lock:
+        for row in interrupted_releases(site, account.keys.account_id, config.worker_name):
+            recover(site, row, lock)
+        cloudflare = account.cloudflare.with_lane(Lane.UNDO)
+        observed = observe(cloudflare, config.worker_name, Triggers())
+        chosen = _chosen(
+            to, observed, _known_good(site, target), _deployed_before(cloudflare, config.worker_name), str(target)
+        )
+        row = _row(site.actor, target, config.worker_name, account.keys.account_id, wish, ReleaseKind.ROLLBACK)
+        site.ledger.releases.create(row)
+        release = Release(
+            row.id,
+            _bare(
+                target,
+                config,
+                site.workspace.portfolio.settings_of(target.service),
+                account.zones if config.routes else (),
+            ),
+            cloudflare=cloudflare,
+            wrangler=None,
+            journal=site.ledger.journal,
+            lock=lock,
+            checks_triggers=False,
+            tester=account.tester(config.worker_name),
+            account_subdomain=account.subdomain,
+            scratch=site.scratch_of(row.id),
+            interruption=site.interruption,
+            tells=lambda line: site.log(f"{target}: {line}"),
+        )
+        release.progress.uploaded = _as_uploaded(chosen)
+
+        def undo() -> UndoReport:
+            report = undoing(site, account, row, lock).run()
+            close_undone(site, row, report, "failed")
+            return report
+
+        verified = carry_out(release, undo, take=take, story=ROLLBACK)
+        # Inputs are left open: what is live is no longer what the workspace says, and the next release must see that.
+        close_live(site, row, verified, {}, now=lambda: datetime.now(UTC))
+    return Outcome(
+        target=str(target),
+        ending=Ending.LIVE,
+        release_id=row.id,
+        version_id=verified.version_id,
+        previous_version_id=observed.live_version,
+        changes=(f"traffic from version {observed.live_version} to {chosen.version_id} ({chosen.because})",),
+        tests=tuple(f"{result.name} ({result.reason})" for result in verified.results),
+        seconds=time.monotonic() - started,
+    )
+
+
+def roll_back_directly(
+    target: Target,
+    config: EffectiveConfig,
+    settings: ServiceSettings,
+    keys: AccountKeys,
+    *,
+    folder: Path,
+    actor: str,
+    wish: Wish,
+    to: str | None = None,
+) -> Outcome:
+    """
+    Do what `roll_back` does with neither Prefect nor the ledger; what was done is journaled to a file in *folder*.
+
+    Raises:
+        NoWayBack: No earlier deployment had all the traffic with another version; name one with *to*.
+    """
+    started = time.monotonic()
+    row = _row(actor, target, config.worker_name, keys.account_id, wish, ReleaseKind.ROLLBACK)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    journal = FileJournal(folder / f"{row.id}.jsonl")
+    with ExitStack() as exits:
+        cloudflare = exits.enter_context(Cloudflare(keys.account_id, keys.token, keys.base_url, lane=Lane.UNDO))
+        edge = Edge(keys.edge_url)
+        exits.callback(edge.close)
+        tester = SmokeTester(
+            edge,
+            lambda probe: cloudflare.tails.stream(
+                config.worker_name, filters=[{"header": {"key": "x-clodo-probe", "query": probe}}]
+            ),
+        )
+        observed = observe(cloudflare, config.worker_name, Triggers())
+        before = _deployed_before(cloudflare, config.worker_name)
+        chosen = _chosen(to, observed, (), before, str(target))
+        journal.record_release(row)
+        subdomain = cloudflare.subdomains.account()
+        release = Release(
+            row.id,
+            _bare(target, config, settings, cloudflare.zones.list() if config.routes else ()),
+            cloudflare=cloudflare,
+            wrangler=None,
+            journal=journal,
+            lock=NoLock(),
+            checks_triggers=False,
+            tester=tester,
+            account_subdomain=subdomain,
+            scratch=folder / row.id,
+            interruption=Interruption(),
+        )
+        release.progress.uploaded = _as_uploaded(chosen)
+
+        def undo() -> UndoReport:
+            report = Undoing(
+                row.id,
+                worker=config.worker_name,
+                cloudflare=cloudflare,
+                journal=journal,
+                lock=NoLock(),
+                tester=tester,
+                account_subdomain=subdomain,
+            ).run()
+            journal.record_state(row.id, ReleaseState.UNDONE if report.is_complete else ReleaseState.FAILED)
+            return report
+
+        verified = carry_out(release, undo, story=ROLLBACK)
+        journal.record_state(row.id, ReleaseState.LIVE)
+    return Outcome(
+        target=str(target),
+        ending=Ending.LIVE,
+        release_id=row.id,
+        version_id=verified.version_id,
+        previous_version_id=observed.live_version,
+        changes=(f"traffic from version {observed.live_version} to {chosen.version_id} ({chosen.because})",),
+        message=f"journaled to {journal.path}; `clodo reconcile` takes it into the ledger",
+        tests=tuple(f"{result.name} ({result.reason})" for result in verified.results),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _chosen(
+    to: str | None, observed: Observed, known_good: Sequence[Version], deployed: Sequence[Version], target: str
+) -> Version:
+    """Choose where to go: as said, else the last verified version, else the last that had all the traffic."""
+    if not observed.exists or observed.live_version is None:
+        raise NoWayBack(f"{target}: nothing is deployed, so there is nothing to go back from")
+    if to is not None:
+        if observed.traffic == ((to, 100.0),):
+            raise Refused(f"{target}: version {to} is live already")
+        return Version(to, "as asked")
+    for version in (*known_good, *deployed):
+        if version.version_id != observed.live_version:
+            return version
+    raise NoWayBack(
+        f"{target}: no version was live before {observed.live_version}",
+        hint="Name one with --to; `wrangler versions list` shows them.",
+    )
+
+
+def _known_good(site: Site, target: Target) -> tuple[Version, ...]:
+    """Versions that releases of *target* verified, the newest first."""
+
+    def versions() -> Iterator[Version]:
+        for row in site.ledger.releases.list(str(target), limit=20):
+            if row.state is ReleaseState.LIVE and row.kind is not ReleaseKind.ADOPT:
+                noted = detail_of(site.ledger.journal.entries(row.id), Step.VERIFY, Phase.DONE)
+                if noted is not None:
+                    yield Version(verified_from_json(noted).version_id, f"verified by release {row.id}")
+
+    return tuple(versions())
+
+
+def _deployed_before(cloudflare: Cloudflare, worker: str) -> tuple[Version, ...]:
+    return tuple(
+        Version(deployment.only_version, f"had all traffic since {deployment.created_on}")
+        for deployment in cloudflare.deployments.list(worker)
+        if deployment.only_version is not None
+    )
+
+
+def _row(actor: str, target: Target, worker: str, account_id: str, wish: Wish, kind: ReleaseKind) -> ReleaseRow:
+    return ReleaseRow(
+        id=new_release_id(),
+        target=str(target),
+        worker=worker,
+        account_id=account_id,
+        strategy="all-at-once",
+        reason=wish.reason,
+        actor=actor,
+        kind=kind,
+        plan_fingerprint="",
+        created_at=datetime.now(UTC),
+    )
+
+
+def _bare(target: Target, config: EffectiveConfig, settings: ServiceSettings, zones: Iterable[Zone]) -> Desired:
+    """
+    Only traffic moves, no databases, no secrets; triggers are named only to know where the Worker answers.
+
+    An old version is not asked what the workspace's tests ask of the new one, only that it answers and is no server
+    error.
+    """
+    return Desired(
+        target=target,
+        config=config,
+        settings=settings.model_copy(update={"smoke_tests": [UNDECLARED]}),
+        triggers=replace(triggers_of(config, zones), settings={}),
+        databases=(),
+        namespace_ids={},
+        secrets={},
+        secrets_fingerprint="",
+        input_hash="",
+        is_certain=False,
+        migrations_digest="",
+    )
+
+
+def _as_uploaded(chosen: Version) -> Uploaded:
+    return Uploaded(
+        version_id=chosen.version_id,
+        tag="",
+        content_sha256="",
+        has_preview=False,
+        startup_time_ms=None,
+        was_found=True,
+        requests=0,
+        seconds=0.0,
+    )

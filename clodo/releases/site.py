@@ -1,0 +1,257 @@
+"""Where releases happen: one workspace, its ledger, and the accounts that its environments are served by."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from clodo.cloudflare.budget import Lane
+from clodo.cloudflare.client import Cloudflare
+from clodo.errors import AmbiguousName, DatabaseNotFound, NamespaceNotFound
+from clodo.ledger import fingerprints
+from clodo.releases.interruption import Interruption
+from clodo.releases.smoke import Edge, SmokeTester, Tail
+from clodo.workspace.file_digests import FileDigests
+from clodo.wrangler.commands import Wrangler
+from clodo.wrangler.gateway import Gateway
+
+if TYPE_CHECKING:
+    from clodo.cloudflare.zones import Zone
+    from clodo.ledger import Ledger
+    from clodo.workspace.targets import Target
+    from clodo.workspace.workspace import Workspace
+    from clodo.wrangler.toolchain import Toolchain
+
+# Cloudflare's edge may go on serving the version before for some seconds after it reported a deployment.
+PROPAGATION = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountKeys:
+    """
+    What a `CloudflareAccount` block gives.
+
+    Attributes:
+        account_id: 32 hex digits.
+
+        edge_url: Where Workers' hostnames are reached instead of by DNS; the embedded cloud's.
+    """
+
+    account_id: str
+    token: str = field(repr=False)
+    base_url: str
+    edge_url: str | None = None
+
+    @property
+    def user_key(self) -> str:
+        """Tells tokens apart in the request budget without being one."""
+        return hashlib.sha256(self.token.encode()).hexdigest()[:16]
+
+
+class Account:
+    """One account as releases use it: client, gateway and wrangler, smoke tests, and what all its targets share."""
+
+    def __init__(self, keys: AccountKeys, site: Site) -> None:
+        self.keys = keys
+        self._site = site
+        self._lock = threading.RLock()
+        self._exits = ExitStack()
+        budget = site.ledger.budget(keys.user_key)
+        self._budget = budget
+        self.cloudflare = self._exits.enter_context(
+            Cloudflare(keys.account_id, keys.token, keys.base_url, budget=budget, lane=Lane.RELEASE)
+        )
+        self._edge = Edge(keys.edge_url)
+        self._exits.callback(self._edge.close)
+        self._wrangler: Wrangler | None = None
+        self._zones: tuple[Zone, ...] | None = None
+        self._subdomain: str | None = None
+        self._knows_subdomain = False
+        self._databases: list[tuple[str, str]] | None = None
+        self._namespaces: dict[str, str] | None = None
+
+    @property
+    def wrangler(self) -> Wrangler:
+        """The real wrangler behind this account's gateway; started when first asked for."""
+        with self._lock:
+            if self._wrangler is None:
+                gateway = self._exits.enter_context(Gateway(self.keys.base_url, self.keys.token, budget=self._budget))
+                scratch = self._site.workspace.state_dir / "scratch"
+                self._wrangler = Wrangler(self._site.toolchain, gateway, scratch=scratch, log=self._site.log)
+            return self._wrangler
+
+    @property
+    def zones(self) -> tuple[Zone, ...]:
+        """The zones of the account, read once."""
+        with self._lock:
+            if self._zones is None:
+                self._zones = tuple(self.cloudflare.zones.list())
+            return self._zones
+
+    @property
+    def subdomain(self) -> str | None:
+        """``<this>.workers.dev``, read once; None when the account has none."""
+        with self._lock:
+            if not self._knows_subdomain:
+                self._subdomain = self.cloudflare.subdomains.account()
+                self._knows_subdomain = True
+            return self._subdomain
+
+    def databases(self, name: str) -> str:
+        """
+        Return the UUID of the D1 database called exactly *name*; the account's list is read once.
+
+        Raises:
+            DatabaseNotFound: The account has none of that name.
+
+            AmbiguousName: It has several.
+        """
+        with self._lock:
+            if self._databases is None:
+                self._databases = [(item.name, item.uuid) for item in self.cloudflare.d1.list()]
+            found = [uuid for known, uuid in self._databases if known == name]
+        if not found:
+            raise DatabaseNotFound(
+                f'the account has no D1 database called "{name}"',
+                hint="Create it with `wrangler d1 create`, or give the binding a database_id.",
+            )
+        if len(found) > 1:
+            raise AmbiguousName(f'the account has {len(found)} D1 databases called "{name}"', hint="Give the id.")
+        return found[0]
+
+    def namespaces(self, title: str) -> str:
+        """
+        Return the id of the KV namespace titled exactly *title*; the account's list is read once.
+
+        Raises:
+            NamespaceNotFound: The account has none of that title.
+        """
+        with self._lock:
+            if self._namespaces is None:
+                self._namespaces = {item.title: item.id for item in self.cloudflare.kv.list()}
+            if title not in self._namespaces:
+                raise NamespaceNotFound(
+                    f'the account has no KV namespace titled "{title}"',
+                    hint="Create it with `wrangler kv namespace create`, or give the binding an id.",
+                )
+            return self._namespaces[title]
+
+    def tester(self, worker: str) -> SmokeTester:
+        """Return what smoke-tests *worker*."""
+
+        def open_tail(probe: str) -> AbstractContextManager[Tail]:
+            only_ours: Mapping[str, object] = {"header": {"key": "x-clodo-probe", "query": probe}}
+            return self.cloudflare.tails.stream(worker, filters=[only_ours])
+
+        return SmokeTester(self._edge, open_tail, patience=self._site.propagation)
+
+    def close(self) -> None:
+        """Stop the gateway and close the connections."""
+        self._exits.close()
+
+
+class Site:
+    """
+    Everything that releases of one workspace have in common; use it as a context manager.
+
+    Args:
+        ledger: Closed with the site.
+
+        accounts: Block name to keys; asked once a block.
+
+        secrets: Target to names and values.
+
+        toolchain: Asked when wrangler is first needed, since an unchanged fleet needs none.
+
+        actor: Who does this, for ledger and audit trail.
+
+        log: Gets lines for a person, secrets already taken out; called from several threads.
+
+        propagation: How long an old answer is taken for propagation.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        ledger: Ledger,
+        *,
+        accounts: Callable[[str], AccountKeys],
+        secrets: Callable[[Target], Mapping[str, str]],
+        toolchain: Callable[[], Toolchain],
+        actor: str,
+        log: Callable[[str], None] = lambda line: None,
+        interruption: Interruption | None = None,
+        propagation: timedelta = PROPAGATION,
+    ) -> None:
+        self.workspace = workspace
+        self.ledger = ledger
+        self.actor = actor
+        self.log = log
+        self.interruption = interruption or Interruption()
+        self.propagation = propagation
+        self._keys_of = accounts
+        self._secrets_of = secrets
+        self._find_toolchain = toolchain
+        self._toolchain: Toolchain | None = None
+        self._fingerprint_key: bytes | None = None
+        self._accounts: dict[str, Account] = {}
+        self.digests = FileDigests(workspace.state_dir / "digests.sqlite3")
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"<Site {self.workspace.root}>"
+
+    @property
+    def toolchain(self) -> Toolchain:
+        """The pinned node, wrangler and workerd."""
+        with self._lock:
+            if self._toolchain is None:
+                self._toolchain = self._find_toolchain()
+            return self._toolchain
+
+    def account_of(self, target: Target) -> Account:
+        """Return the account that serves *target*."""
+        block = self.workspace.portfolio.account_block_of(target)
+        with self._lock:
+            if block not in self._accounts:
+                self._accounts[block] = Account(self._keys_of(block), self)
+            return self._accounts[block]
+
+    def secrets_of(self, target: Target) -> Mapping[str, str]:
+        """Return the secrets of *target*, names and values."""
+        return self._secrets_of(target)
+
+    @property
+    def fingerprint_key(self) -> bytes:
+        """The workspace's key for fingerprints of secrets."""
+        with self._lock:
+            if self._fingerprint_key is None:
+                self._fingerprint_key = fingerprints.load_key(self.workspace.root)
+            return self._fingerprint_key
+
+    def scratch_of(self, release_id: str) -> Path:
+        """Return a folder of one release alone; it need not exist."""
+        return self.workspace.state_dir / "releases" / release_id
+
+    def close(self) -> None:
+        """Stop the gateways, close the connections and the ledger."""
+        with self._lock:
+            for account in self._accounts.values():
+                account.close()
+            self._accounts.clear()
+        self.ledger.close()
+
+    def __enter__(self) -> Site:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,104 @@
+"""One release told in order, and undone when any of it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Protocol
+
+from clodo.errors import ClodoError, Interrupted, LockLost, ReleaseFailed, UndoIncomplete
+from clodo.releases.release import Release, Verified
+from clodo.releases.steps import Step
+from clodo.releases.undo import UndoReport
+
+
+class Take(Protocol):
+    """How a step is taken; the flows take each as a Prefect task, so that an operator sees it."""
+
+    def __call__(self, step: str, work: Callable[[], Any]) -> Any:
+        """Do *work*, which is the step called *step*, and return what it returns."""
+
+
+def directly(step: str, work: Callable[[], Any]) -> Any:
+    """Take a step without telling anybody."""
+    return work()
+
+
+Story = tuple[tuple[Step, Callable[[Release], Any]], ...]
+
+STORY: Story = (
+    (Step.NOTE_WAY_BACK, Release.note_way_back),
+    (Step.MIGRATE, Release.migrate),
+    (Step.CHECK_LIVE, Release.check_live),
+    (Step.UPLOAD, Release.upload),
+    (Step.SMOKE_TEST, Release.smoke_test),
+    (Step.ROLL_OUT, Release.roll_out),
+    (Step.SET_TRIGGERS, Release.set_triggers),
+    (Step.VERIFY, Release.verify),
+)
+
+ROLLBACK: Story = (
+    (Step.NOTE_WAY_BACK, Release.note_way_back),
+    (Step.ROLL_OUT, Release.roll_out),
+    (Step.VERIFY, Release.verify),
+)
+
+
+def carry_out(
+    release: Release, undo: Callable[[], UndoReport], *, take: Take = directly, story: Story = STORY
+) -> Verified:
+    """
+    Take *release* from the first step to a verified live version, or put everything back.
+
+    Args:
+        undo: Undoes this release by its journal.
+
+        take: How each step is taken.
+
+        story: The steps, in order.
+
+    Raises:
+        ReleaseFailed: It failed, for whatever reason, and was undone; carries the cause's exit status.
+
+        UndoIncomplete: It failed, and something could not be put back.
+
+        LockLost: Somebody else took over; from then on nothing more may be written, not even an undo.
+    """
+    with _UndoneOnFailure(release, undo, take):
+        for step, work in story:
+            take(step, partial(work, release))
+    if release.progress.verified is None:
+        raise UndoIncomplete(f"{release.target}: release {release.id} ended without being verified")
+    return release.progress.verified
+
+
+@dataclass
+class _UndoneOnFailure(AbstractContextManager[None]):
+    """Undoes on every way out but success: errors of ours, bugs, Ctrl-C, a task that was cancelled."""
+
+    release: Release
+    undo: Callable[[], UndoReport]
+    take: Take
+
+    def __exit__(
+        self, kind: type[BaseException] | None, cause: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if cause is None or isinstance(cause, LockLost):
+            return
+        report: UndoReport = self.take("undo", self.undo)
+        why = cause.message if isinstance(cause, ClodoError) else f"{type(cause).__name__}: {cause}"
+        if isinstance(cause, KeyboardInterrupt | Interrupted):
+            why = f"{self.release.target}: interrupted"
+        elif not why.startswith(self.release.target):
+            why = f"{self.release.target}: {why}"
+        if not report.is_complete:
+            raise UndoIncomplete(
+                f"{why}. {report.describe()}",
+                hint=f"Look at `clodo release show {self.release.id}`; `clodo reconcile` tries again.",
+            ) from cause
+        raise ReleaseFailed(
+            f"{why}. {report.describe()}", cause=cause, hint=cause.hint if isinstance(cause, ClodoError) else None
+        ) from cause

@@ -1,0 +1,307 @@
+"""
+Putting back what a release changed, driven by its journal alone: the same after a failure and after a `kill -9`.
+
+Every step looks before it writes, so that it can be repeated, and reads back what it wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clodo.errors import ClodoError, UndoIncomplete, VerificationFailed, WorkerNotFound
+from clodo.ledger.journal import Entry, Journal, Phase
+from clodo.migrations import databases as migrations
+from clodo.migrations.files import find_migrations
+from clodo.releases.addresses import addresses_of
+from clodo.releases.observed import Observed, observe_triggers, set_triggers
+from clodo.releases.release import Fence
+from clodo.releases.smoke import Place, SmokeTester, Verdict, worst
+from clodo.releases.steps import Step, Undo, detail_of, what_next
+from clodo.releases.triggers import Triggers
+from clodo.workspace.portfolio import SmokeTest
+
+if TYPE_CHECKING:
+    from clodo.cloudflare.client import Cloudflare
+
+
+@dataclass(frozen=True, slots=True)
+class UndoReport:
+    """
+    What an undo did.
+
+    Attributes:
+        put_back: What was changed back, one phrase each, in order.
+
+        kept: What was left on purpose, and why.
+
+        failed: What could not be put back; empty when everything is as it was.
+    """
+
+    put_back: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything is as it was, apart from what was kept on purpose."""
+        return not self.failed
+
+    def describe(self) -> str:
+        """Return one sentence."""
+        parts = []
+        if self.put_back:
+            parts.append("put back: " + "; ".join(self.put_back))
+        if self.kept:
+            parts.append("kept: " + "; ".join(self.kept))
+        if self.failed:
+            parts.append("NOT put back: " + "; ".join(self.failed))
+        return ". ".join(parts) if parts else "nothing had been changed"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object for journals and reports."""
+        return {"put_back": list(self.put_back), "kept": list(self.kept), "failed": list(self.failed)}
+
+
+class Undoing:
+    """
+    Undoes one release.
+
+    Args:
+        cloudflare: Client of the account; use the undo lane.
+
+        worker: The Worker's name on the account.
+
+        lock: On the target, looked at before each write.
+
+        smoke_tests: Of the service; the version that comes back must pass those that it passed before.
+    """
+
+    def __init__(
+        self,
+        release_id: str,
+        *,
+        worker: str,
+        cloudflare: Cloudflare,
+        journal: Journal,
+        lock: Fence,
+        tester: SmokeTester,
+        account_subdomain: str | None,
+        smoke_tests: Sequence[SmokeTest] = (),
+    ) -> None:
+        self.id = release_id
+        self._worker = worker
+        self._cloudflare = cloudflare.with_guard(lock.check)
+        self._journal = journal
+        self._tester = tester
+        self._account_subdomain = account_subdomain
+        self._smoke_tests = smoke_tests
+        self._put_back: list[str] = []
+        self._kept: list[str] = []
+        self._failed: list[str] = []
+        self._entries: tuple[Entry, ...] = ()
+
+    def run(self) -> UndoReport:
+        """
+        Put everything back that the journal says may have been changed, the latest first.
+
+        A step that can't be put back doesn't keep the others from it.
+        """
+        self._entries = tuple(self._journal.entries(self.id))
+        todo = what_next(self._entries)
+        if not isinstance(todo, Undo):
+            raise UndoIncomplete(f"release {self.id} was verified: it is finished, not undone")
+        for step in todo.steps:
+            self._journal.append(self.id, step, Phase.UNDO_INTENT, {})
+            try:
+                self._work(step)()
+            except ClodoError as error:
+                self._failed.append(f"{step}: {error.message}")
+                self._journal.append(self.id, step, Phase.UNDO_FAILED, {"message": error.message})
+            else:
+                self._journal.append(self.id, step, Phase.UNDONE, {})
+        return UndoReport(tuple(self._put_back), tuple(self._kept), tuple(self._failed))
+
+    def _work(self, step: Step) -> Callable[[], None]:
+        return {
+            Step.SET_TRIGGERS: self._triggers_back,
+            Step.ROLL_OUT: self._traffic_back,
+            Step.SMOKE_TEST: self._traffic_back,
+            Step.UPLOAD: self._upload_back,
+            Step.MIGRATE: self._schema_back,
+        }[step]
+
+    @property
+    def _observed(self) -> Observed:
+        noted = detail_of(self._entries, Step.NOTE_WAY_BACK, Phase.DONE)
+        if noted is None:
+            raise UndoIncomplete(f"the journal of release {self.id} does not say what was there before")
+        return Observed.from_json(noted["observed"])
+
+    # --- triggers -----------------------------------------------------------------------------------------------------
+
+    def _triggers_back(self) -> None:
+        intent = detail_of(self._entries, Step.SET_TRIGGERS, Phase.INTENT) or {}
+        change = Triggers.from_json(intent["change"])
+        back = self._observed.triggers.restricted_to(change)
+        zones = change.zone_ids | back.zone_ids
+        try:
+            now = observe_triggers(self._cloudflare, self._worker, back, zones)
+        except WorkerNotFound:
+            return
+        missing = back.wanted_over(now)
+        if missing.is_empty:
+            return
+        set_triggers(self._cloudflare, self._worker, now, back)
+        left = back.wanted_over(observe_triggers(self._cloudflare, self._worker, back, zones))
+        if not left.is_empty:
+            raise VerificationFailed("Cloudflare still reports other " + "; ".join(left.describe()))
+        self._put_back.append("; ".join(missing.describe()))
+
+    # --- traffic ------------------------------------------------------------------------------------------------------
+
+    def _traffic_back(self) -> None:
+        observed = self._observed
+        if not observed.exists or not observed.traffic:
+            return
+        wanted = dict(observed.traffic)
+        current = self._cloudflare.deployments.current(self._worker)
+        shares = dict(current.shares) if current is not None else {}
+        if shares == wanted:
+            return
+        ours = self._our_versions()
+        if not ours & shares.keys():
+            self._kept.append(f"the deployment that somebody else made meanwhile ({', '.join(shares) or 'none'})")
+            return
+        self._cloudflare.deployments.create(self._worker, wanted, message=f"Clodo undoes release {self.id}", force=True)
+        now = self._cloudflare.deployments.current(self._worker)
+        if now is None or dict(now.shares) != wanted:
+            raise VerificationFailed(f"Cloudflare does not report {', '.join(wanted)} as live again")
+        self._check_what_came_back(observed)
+        self._put_back.append(f"traffic to version {observed.live_version}")
+
+    def _our_versions(self) -> frozenset[str]:
+        """Versions of this release, from the journal and, for an upload whose answer was lost, by their tag."""
+        found = {
+            str(detail["version_id"])
+            for detail in (
+                detail_of(self._entries, Step.UPLOAD, Phase.DONE),
+                detail_of(self._entries, Step.ROLL_OUT, Phase.INTENT),
+                detail_of(self._entries, Step.SMOKE_TEST, Phase.INTENT),
+            )
+            if detail is not None and "version_id" in detail
+        }
+        if not found:
+            found = {
+                version.id
+                for version in self._cloudflare.versions.list(self._worker, limit=10)
+                if (version.tag or "").startswith(f"{self.id}.")
+            }
+        return frozenset(found)
+
+    def _check_what_came_back(self, observed: Observed) -> None:
+        """The version that is live again must pass, where users reach it, what it passed before the release."""
+        noted = detail_of(self._entries, Step.NOTE_WAY_BACK, Phase.DONE) or {}
+        live = observed.live_version
+        addresses = addresses_of(observed.triggers, self._worker, self._account_subdomain)
+        if live is None or observed.is_split or not addresses:
+            return
+        passed_before = set(noted.get("baseline") or ())
+        tests = [test for test in self._smoke_tests if addresses[0].serves(test.path)]
+        if passed_before:
+            tests = [test for test in tests if f"{test.method} {test.path}" in passed_before]
+        results = self._tester.run(tests, Place(addresses[0].hostname, live)) if tests else ()
+        verdict = worst(results) if results else Verdict.PASSED
+        reason = results[-1].reason if results else ""
+        if verdict is Verdict.INCONCLUSIVE or (verdict is Verdict.FAILED and passed_before):
+            raise VerificationFailed(f"version {live} is live again, but its smoke test says: {reason}")
+        if verdict is Verdict.FAILED:
+            self._kept.append(
+                f"version {live} is live as before, though it fails a smoke test of the new one ({reason})"
+            )
+
+    # --- versions and Workers -----------------------------------------------------------------------------------------
+
+    def _upload_back(self) -> None:
+        """An uploaded version without traffic harms nobody and stays; a Worker that this release made is removed."""
+        if self._observed.exists:
+            return
+        try:
+            versions = self._cloudflare.versions.list(self._worker, limit=10)
+        except WorkerNotFound:
+            return
+        foreign = [version.id for version in versions if not (version.tag or "").startswith(f"{self.id}.")]
+        if foreign:
+            self._kept.append(f"the Worker {self._worker}, since somebody else uploaded to it ({foreign[0]})")
+            return
+        self._cloudflare.scripts.delete(self._worker, force=True)
+        try:
+            self._cloudflare.versions.list(self._worker, limit=1)
+        except WorkerNotFound:
+            self._put_back.append(f"removed the Worker {self._worker}")
+            return
+        raise VerificationFailed(f"Cloudflare still has the Worker {self._worker}")
+
+    # --- databases ----------------------------------------------------------------------------------------------------
+
+    def _schema_back(self) -> None:
+        intent = detail_of(self._entries, Step.MIGRATE, Phase.INTENT) or {}
+        done = detail_of(self._entries, Step.MIGRATE, Phase.DONE) or {"applied": {}}
+        broke_live = detail_of(self._entries, Step.CHECK_LIVE, Phase.FAILED) is not None
+        for database in intent.get("databases", ()):
+            last = (done["applied"].get(database["name"]) or {}).get("bookmark")
+            self._one_schema_back(database, last, str(intent.get("on_failure", "keep")), broke_live=broke_live)
+
+    def _one_schema_back(self, database: Mapping[str, Any], last: str | None, policy: str, *, broke_live: bool) -> None:
+        name, folder = str(database["name"]), Path(str(database["folder"]))
+        status = migrations.status(
+            self._cloudflare.d1, database["id"], folder, pattern=database["pattern"], table=database["table"]
+        )
+        applied = [row.name for row in status.applied if row.name in database["pending"] and row.release_id == self.id]
+        if not applied:
+            return
+        files = {migration.name: migration for migration in find_migrations(folder, database["pattern"])}
+        if all(item in files and files[item].down is not None for item in applied):
+            migrations.revert(
+                self._cloudflare.d1,
+                database["id"],
+                folder,
+                applied,
+                pattern=database["pattern"],
+                table=database["table"],
+            )
+            self._put_back.append(f"{name}: ran the down files of {', '.join(applied)}")
+        elif (policy == "time-travel" or broke_live) and self._travel_back(database, last):
+            self._put_back.append(f"{name}: went back in time to before {applied[0]}; nobody had written since")
+        elif broke_live:
+            raise VerificationFailed(
+                f"{name}: the live version fails on the schema of {', '.join(applied)}, there is no down file, and"
+                " going back in time would lose rows that were written since"
+            )
+        else:
+            self._kept.append(f"{name}: the schema of {', '.join(applied)}, on which the live version works")
+
+    def _travel_back(self, database: Mapping[str, Any], last: str | None) -> bool:
+        """
+        Restore the bookmark from before our first statement, if that provably loses nothing.
+
+        Nobody may have written after our last statement: the bookmark now must equal the one taken right after it, and
+        the answer's *previous_bookmark* must confirm it. If it doesn't, somebody wrote in between: go forward again.
+        """
+        if last is None or self._cloudflare.d1.bookmark(database["id"]) != last:
+            return False
+        restored = self._cloudflare.d1.restore(database["id"], bookmark=database["bookmark"])
+        if restored.previous_bookmark == last:
+            return True
+        self._cloudflare.d1.restore(database["id"], bookmark=restored.previous_bookmark)
+        return False
+
+
+def phrases(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """Return the journal's lines as a person reads them: step, phase, reason."""
+    return tuple(
+        f"{entry.step}: {entry.phase}" + (f" ({entry.detail['message']})" if "message" in entry.detail else "")
+        for entry in entries
+    )
