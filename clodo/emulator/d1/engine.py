@@ -6,7 +6,7 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,8 +42,9 @@ _STEPS_BETWEEN_LOOKS = 50_000
 _FUNCTIONS = frozenset(
     """
     abs changes char coalesce concat concat_ws format glob hex if ifnull iif instr last_insert_rowid length like
-    likelihood likely lower ltrim max_scalar min_scalar nullif octet_length printf quote random randomblob replace round rtrim
-    sign soundex substr substring total_changes trim typeof unhex unicode unistr unistr_quote unlikely upper zeroblob
+    likelihood likely lower ltrim max_scalar min_scalar nullif octet_length printf quote random randomblob replace
+    round rtrim sign soundex substr substring total_changes trim typeof unhex unicode unistr unistr_quote unlikely
+    upper zeroblob
     date time datetime julianday unixepoch strftime timediff current_date current_time current_timestamp
     avg count group_concat max min string_agg sum total median percentile percentile_cont percentile_disc
     row_number rank dense_rank percent_rank cume_dist ntile lag lead first_value last_value nth_value
@@ -139,7 +140,7 @@ class Engine:
         on_commit: Callable[[int], None],
         on_schema_change: Callable[[], None] = lambda: None,
     ) -> None:
-        self._limits = limits
+        self.limits = limits
         self._on_commit = on_commit
         self._on_schema_change = on_schema_change
         self._connection = open_quietly(path)
@@ -158,7 +159,7 @@ class Engine:
         self.frames = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)[0]
 
     def _set_up(self) -> None:
-        connection, limits = self._connection, self._limits
+        connection, limits = self._connection, self.limits
         # In WAL mode NORMAL survives kill -9: what was committed is with the kernel.
         for pragma in ("synchronous=NORMAL", "cache_size=-8192", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}", can_cache=False)
@@ -223,8 +224,8 @@ class Engine:
                 raise StatementFailed("No SQL statements detected.")
             pieces.extend(Statement(text) for text in texts[:-1])
             pieces.append(Statement(texts[-1], statement.params))
-        if len(pieces) > self._limits.statements_per_call:
-            raise StatementFailed(f"too many statements: {len(pieces)} of at most {self._limits.statements_per_call}")
+        if len(pieces) > self.limits.statements_per_call:
+            raise StatementFailed(f"too many statements: {len(pieces)} of at most {self.limits.statements_per_call}")
         with self.transaction(limited=True):
             return [self.execute(piece) for piece in pieces]
 
@@ -237,7 +238,7 @@ class Engine:
             limited: Whether D1's limit on a query's duration counts.
         """
         if limited:
-            self._deadline = time.monotonic() + self._limits.query_duration.total_seconds()
+            self._deadline = time.monotonic() + self.limits.query_duration.total_seconds()
         self._schema_changed = False
         switched = self._switched = False
         try:
@@ -271,8 +272,8 @@ class Engine:
         """
         sql = statement.sql
         if (
-            len(sql) * 4 > self._limits.statement_bytes
-            and len(sql.encode("utf-8", "replace")) > self._limits.statement_bytes
+            len(sql) * 4 > self.limits.statement_bytes
+            and len(sql.encode("utf-8", "replace")) > self.limits.statement_bytes
         ):
             raise StatementFailed("statement too long: SQLITE_TOOBIG")
         connection = self._connection
@@ -499,7 +500,7 @@ def _message(error: apsw.Error) -> str:
 
 
 def _has_room(engine: Engine) -> bool:
-    return engine.size < engine._limits.database_bytes * 0.9
+    return engine.size < engine.limits.database_bytes * 0.9
 
 
 def _bound(value: Any) -> SqlValue:
@@ -539,16 +540,3 @@ def _number(value: Any) -> SqlValue:
     if isinstance(value, float) and not math.isfinite(value):
         return None  # as JSON.stringify writes it
     return value  # type: ignore[no-any-return]
-
-
-def joined(results: Iterable[Result]) -> dict[str, Any]:
-    """Add up the meta of several statements, as an import reports them."""
-    total = {"duration": 0.0, "changes": 0, "rows_read": 0, "rows_written": 0, "last_row_id": 0, "size_after": 0}
-    changed = False
-    for result in results:
-        for name in ("duration", "changes", "rows_read", "rows_written"):
-            total[name] += result.meta[name]
-        total["last_row_id"] = result.meta["last_row_id"]
-        total["size_after"] = result.meta["size_after"]
-        changed = changed or result.meta["changed_db"]
-    return {**total, "changed_db": changed}

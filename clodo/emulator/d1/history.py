@@ -18,6 +18,7 @@ First files of generations in between are dropped when they can be rebuilt from 
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import itertools
 import os
@@ -137,6 +138,8 @@ class History:
             raise HistoryDamaged(f"{directory}: no generation of the database is left")
         self._sweep()
         self._log: int | None = None
+        self._log_size = 0
+        self._unwritten = b""
         self._frames = 0
         self._at_ms = 0
         self._open_log()
@@ -184,9 +187,18 @@ class History:
         assert self._log is not None
         # Never back in time: the commits are searched by time.
         at_ms = max(at_ms, self._at_ms)
-        record = struct.pack("<IQ", frames, at_ms)
-        os.write(self._log, record + struct.pack("<I", zlib.crc32(record)))
         self._frames, self._at_ms = frames, at_ms
+        record = struct.pack("<IQ", frames, at_ms)
+        self._unwritten += record + struct.pack("<I", zlib.crc32(record))
+        written = 0
+        with contextlib.suppress(OSError):
+            # No space: kept for the next time. Should there be none, `reconcile` finds the commits again.
+            written = os.write(self._log, self._unwritten)
+        if written == len(self._unwritten):
+            self._log_size += written
+            self._unwritten = b""
+        elif written:
+            os.ftruncate(self._log, self._log_size)
 
     def reconcile(self, frames: int, at_ms: int) -> None:
         """
@@ -318,7 +330,9 @@ class History:
         self.close()
         self._log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         # A torn last record would put all later ones out of step.
-        os.ftruncate(self._log, _HEAD.size + len(commits) * _COMMIT.size)
+        self._log_size = _HEAD.size + len(commits) * _COMMIT.size
+        self._unwritten = b""
+        os.ftruncate(self._log, self._log_size)
         self._frames, self._at_ms = commits[-1] if commits else (0, self._beginnings[number].at_ms)
 
     def _sweep(self) -> None:

@@ -1,81 +1,30 @@
-"""All D1 databases of the embedded cloud: who owns which, one thread for each, and what Workers and the API ask of them."""
+"""All D1 databases of the embedded cloud: what Workers and the API ask of them."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import secrets
 import shutil
-import threading
 import time
 import uuid
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any
 
-import apsw
-
-from clodo.emulator.d1.engine import SCHEMA, Engine, Result
-from clodo.emulator.d1.history import (
-    Commit,
-    History,
-    Origin,
-    Position,
-    read_bookmark,
-    size_of,
-    write_bookmark,
-)
+from clodo.emulator.d1.engine import SCHEMA, Result
+from clodo.emulator.d1.history import Commit, History, Origin, read_bookmark, size_of, write_bookmark
 from clodo.emulator.d1.limits import DEFAULT_LIMITS, Limits
+from clodo.emulator.d1.opened import OpenDatabase
+from clodo.emulator.d1.registry import ALREADY_EXISTS, BAD_REQUEST, NOT_FOUND, TOO_MANY_DATABASES, Database, Registry
+from clodo.emulator.d1.transfers import Transfers
 from clodo.emulator.envelope import ApiError
-from clodo.emulator.runtime.ports import Answers, BindingRefused, Statement, StatementFailed
-
-Answer = TypeVar("Answer")
+from clodo.emulator.runtime.ports import Answers, BindingRefused, Statement
 
 REGIONS = {"wnam": "WNAM", "enam": "ENAM", "weur": "WEUR", "eeur": "EEUR", "apac": "APAC", "oc": "OC"}
 DEFAULT_REGION = "WEUR"
 COLO = "CLO"
-
-NOT_FOUND = 7404
-ALREADY_EXISTS = 7502
-TOO_MANY_DATABASES = 7406
-BAD_REQUEST = 7400
-SQL_FAILED = 7500
-OVERLOADED = 7429
-
-
-@dataclass(frozen=True, slots=True)
-class Database:
-    """
-    What the account knows of a database.
-
-    Attributes:
-        created_at: ISO 8601 with milliseconds.
-
-        region: Where it would run: ``WEUR`` and the like.
-
-        num_tables: As last seen; the real one calls its own figure inaccurate.
-
-        key: Secret that this database's bookmarks are checked with.
-    """
-
-    uuid: str
-    account_id: str
-    name: str
-    created_at: str
-    region: str
-    jurisdiction: str | None
-    replication: str
-    num_tables: int
-    key: bytes = field(repr=False)
-
-
-class DatabaseBusy(StatementFailed):
-    """An export or an import has the database to itself."""
 
 
 class Databases:
@@ -91,6 +40,9 @@ class Databases:
 
         export_pause: How long each export takes at least, as exports of large databases do; the database answers
             nobody meanwhile. May be set at any time.
+
+    Attributes:
+        transfers: The exports and imports.
     """
 
     def __init__(
@@ -109,6 +61,7 @@ class Databases:
         self._registry = Registry(directory / "registry.sqlite")
         self._open: OrderedDict[str, OpenDatabase] = OrderedDict()
         self._sweep()
+        self.transfers = Transfers(self)
 
     def now_ms(self) -> int:
         """Return the time in whole milliseconds since 1970."""
@@ -195,6 +148,7 @@ class Databases:
     async def delete(self, database: Database) -> None:
         """Remove a database and its whole past."""
         self._registry.remove(database.uuid)
+        await self.transfers.drop(database.uuid)
         open_database = self._open.pop(database.uuid, None)
         if open_database is not None:
             await open_database.close()
@@ -252,12 +206,9 @@ class Databases:
         opened = self.opened(database)
         opened.raise_if_busy()
         results, commit = await opened.call(lambda: (opened.engine.run(statements), opened.history.newest))
-        if opened.history.log_bytes > opened.generation_bytes:
-            opened.rotate_soon()
+        opened.rotate_if_long()
         for result in results:
-            result.meta.update(
-                served_by=f"clodo-{database.region.lower()}", **_served(database, result.meta["duration"])
-            )
+            result.meta.update(self.served(database, result.meta["duration"]))
         return results, write_bookmark(commit, database.key)
 
     async def bookmark(self, database: Database, at: datetime | None = None) -> str:
@@ -321,6 +272,16 @@ class Databases:
             days = self.limits.horizon.days
             raise ApiError(400, BAD_REQUEST, f"Time Travel goes back {days} days; {timestamp(at_ms)} is longer ago")
 
+    def served(self, database: Database, duration: float) -> dict[str, Any]:
+        """Return what the meta of a result says about where it ran."""
+        return {
+            "served_by": "clodo",
+            "served_by_region": database.region,
+            "served_by_colo": COLO,
+            "served_by_primary": True,
+            "timings": {"sql_duration_ms": duration},
+        }
+
     def opened(self, database: Database) -> OpenDatabase:
         """Return the open database, opened if need be; the ones used longest ago are closed in its favour."""
         opened = self._open.get(database.uuid)
@@ -345,6 +306,7 @@ class Databases:
 
     async def close(self) -> None:
         """Finish what runs and close every database."""
+        await self.transfers.close()
         opened, self._open = list(self._open.values()), OrderedDict()
         await asyncio.gather(*(database.close() for database in opened))
         self._registry.close()
@@ -360,357 +322,3 @@ def timestamp(at_ms: int) -> str:
     """Write a time as D1 does: UTC, ISO 8601, milliseconds."""
     seconds, milliseconds = divmod(at_ms, 1000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{milliseconds:03d}Z"
-
-
-def _served(database: Database, duration: float) -> dict[str, Any]:
-    return {
-        "served_by_region": database.region,
-        "served_by_colo": COLO,
-        "served_by_primary": True,
-        "timings": {"sql_duration_ms": duration},
-    }
-
-
-# --- one database and its thread --------------------------------------------------------------------------------------
-
-
-class OpenDatabase:
-    """
-    A database in use: its engine and its history, touched by one thread only.
-
-    Args:
-        folder: Of its files.
-
-        now_ms: The clock.
-
-        on_tables: Told how many tables there are whenever the schema has changed.
-    """
-
-    def __init__(
-        self, folder: Path, limits: Limits, now_ms: Callable[[], int], on_tables: Callable[[int], None]
-    ) -> None:
-        self.folder = folder
-        self.limits = limits
-        self.now_ms = now_ms
-        #: What keeps everyone else out: "export" or "import".
-        self.busy: str | None = None
-        self.tasks: dict[str, Any] = {}
-        self._on_tables = on_tables
-        self._thread = JobThread(f"d1-{folder.name}")
-        self._rotating = False
-        self._history: History | None = None
-        self._engine: Engine | None = None
-        self.generation_bytes = limits.generation_bytes
-
-    @property
-    def engine(self) -> Engine:
-        """The open database; only for jobs given to `call`."""
-        if self._engine is None:
-            self._start()
-        assert self._engine is not None
-        return self._engine
-
-    @property
-    def history(self) -> History:
-        """The database's past; only for jobs given to `call`."""
-        if self._history is None:
-            self._start()
-        assert self._history is not None
-        return self._history
-
-    @property
-    def size(self) -> int | None:
-        """Size in bytes; None before it was first used."""
-        engine = self._engine
-        return None if engine is None else engine.size
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether it may be closed: nobody waits for it, and nothing runs."""
-        return self._thread.is_idle and self.busy is None
-
-    def raise_if_busy(self) -> None:
-        """
-        Refuse while an export or an import has the database.
-
-        Raises:
-            DatabaseBusy: With D1's words.
-        """
-        if self.busy is not None:
-            raise DatabaseBusy(f"Currently processing a long-running {self.busy}.")
-
-    async def call(self, job: Callable[[], Answer]) -> Answer:
-        """Run *job* on the database's thread, after those before it."""
-        return await self._thread.call(job)
-
-    def begin_generation(self, origin: Origin, parent: Position) -> None:
-        """Continue from a state as a new generation; whatever happens, the database is open again afterwards."""
-        history, engine = self.history, self.engine
-        engine.close()
-        self._engine = None
-        try:
-            history.begin(origin, parent, self.now_ms())
-        finally:
-            self._open_engine()
-        with contextlib.suppress(OSError):
-            # Only frees space; the next one tries again.
-            history.forget(self.now_ms() - self.limits.horizon // timedelta(milliseconds=1))
-        self._count_tables()
-
-    def rotate_soon(self) -> None:
-        """Begin a new generation when the jobs before are done, as the write-ahead log has grown long."""
-        if not self._rotating:
-            self._rotating = True
-            self._thread.post(self._rotate)
-
-    def _rotate(self) -> None:
-        try:
-            if self.history.log_bytes > self.generation_bytes:
-                self.begin_generation(Origin.ROTATED, self.history.newest.position)
-        except OSError:
-            # No space for a copy: go on with a longer log, and try again later.
-            self.generation_bytes *= 2
-        finally:
-            self._rotating = False
-
-    def _start(self) -> None:
-        self._history = History(self.folder, replayed_generations=self.limits.replayed_generations)
-        self._open_engine()
-
-    def _open_engine(self) -> None:
-        history = self._history
-        assert history is not None
-        self._engine = engine = Engine(
-            history.database, self.limits, on_commit=self._committed, on_schema_change=self._count_tables
-        )
-        history.reconcile(engine.frames, self.now_ms())
-        # Copying the database must stay small beside writing the log.
-        self.generation_bytes = max(self.limits.generation_bytes, engine.size // 2)
-
-    def _committed(self, frames: int) -> None:
-        assert self._history is not None
-        self._history.committed(frames, self.now_ms())
-
-    def _count_tables(self) -> None:
-        self._on_tables(self.engine.tables())
-
-    async def close(self) -> None:
-        """Wait for what is queued, then close the files."""
-        for task in self.tasks.values():
-            task.cancel()
-        await self._thread.call(self._close)
-        self._thread.stop()
-
-    def close_soon(self) -> None:
-        """Close the files when what is queued is done."""
-        self._thread.post(self._close)
-        self._thread.stop()
-
-    def _close(self) -> None:
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
-        if self._history is not None:
-            self._history.close()
-            self._history = None
-
-
-class JobThread:
-    """A thread that does one job after the other, and wakes the event loop once for all that are done."""
-
-    def __init__(self, name: str) -> None:
-        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._waiting = 0
-        self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no job is queued or running."""
-        return self._waiting == 0
-
-    async def call(self, job: Callable[[], Answer]) -> Answer:
-        """Run *job* on the thread; a cancelled wait doesn't stop the job."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
-        self._waiting += 1
-
-        def work() -> None:
-            answer: Any = None
-            failure: BaseException | None = None
-            try:
-                answer = job()
-            except BaseException as error:  # noqa: BLE001 - carried over to whoever waits
-                failure = error
-            self._done.append((future, answer, failure))
-            if len(self._done) == 1:
-                with contextlib.suppress(RuntimeError):
-                    # The loop is closed: nobody waits any more.
-                    loop.call_soon_threadsafe(self._deliver)
-
-        self._jobs.put(work)
-        return await future
-
-    def post(self, job: Callable[[], None]) -> None:
-        """Queue a job whose end nobody waits for."""
-        self._jobs.put(job)
-
-    def stop(self) -> None:
-        """End the thread after the jobs that are queued."""
-        self._jobs.put(None)
-
-    def _deliver(self) -> None:
-        while self._done:
-            future, answer, failure = self._done.popleft()
-            self._waiting -= 1
-            if future.cancelled():
-                continue
-            if failure is None:
-                future.set_result(answer)
-            else:
-                future.set_exception(failure)
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
-
-
-# --- the registry -----------------------------------------------------------------------------------------------------
-
-
-class Registry:
-    """Which databases there are; used from any thread."""
-
-    def __init__(self, path: Path) -> None:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._lock = threading.Lock()
-        self._connection = apsw.Connection(str(path))
-        self._connection.set_busy_timeout(5000)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=NORMAL")
-        self._connection.execute(
-            """
-            CREATE TABLE IF NOT EXISTS databases(
-                number INTEGER PRIMARY KEY AUTOINCREMENT, uuid TEXT NOT NULL UNIQUE, account_id TEXT NOT NULL,
-                name TEXT NOT NULL, created_at TEXT NOT NULL, region TEXT NOT NULL, jurisdiction TEXT,
-                replication TEXT NOT NULL, num_tables INTEGER NOT NULL, key BLOB NOT NULL, UNIQUE(account_id, name)
-            );
-            CREATE TABLE IF NOT EXISTS restores(uuid TEXT NOT NULL, at_ms INTEGER NOT NULL);
-            """
-        )
-        self._cache: dict[tuple[str, str], Database] = {}
-
-    _COLUMNS = "uuid, account_id, name, created_at, region, jurisdiction, replication, num_tables, key"
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._connection.close()
-
-    def ids(self) -> set[str]:
-        """Return the ids of all databases of all accounts."""
-        with self._lock:
-            return {name for (name,) in self._connection.execute("SELECT uuid FROM databases")}
-
-    def count(self, account_id: str) -> int:
-        """Return how many the account has."""
-        with self._lock:
-            (count,) = next(
-                self._connection.execute("SELECT count(*) FROM databases WHERE account_id = ?", (account_id,))
-            )
-        return int(count)
-
-    def all(self, account_id: str) -> list[Database]:
-        """Return the account's databases, newest first."""
-        return list(self._select("account_id = ? ORDER BY number DESC", account_id))
-
-    def get(self, account_id: str, database_id: str) -> Database | None:
-        """Return the account's database with this id; asked at each query, so remembered."""
-        found = self._cache.get((account_id, database_id))
-        if found is None:
-            found = next(self._select("account_id = ? AND uuid = ?", account_id, database_id), None)
-            if found is not None:
-                self._cache[account_id, database_id] = found
-        return found
-
-    def named(self, account_id: str, name: str) -> Database | None:
-        """Return the account's database with this name."""
-        return next(self._select("account_id = ? AND name = ?", account_id, name), None)
-
-    def add(self, database: Database) -> None:
-        """
-        Add a database.
-
-        Raises:
-            ApiError: Another one got that name first.
-        """
-        values = (
-            database.uuid,
-            database.account_id,
-            database.name,
-            database.created_at,
-            database.region,
-            database.jurisdiction,
-            database.replication,
-            database.num_tables,
-            database.key,
-        )
-        with self._lock:
-            try:
-                self._connection.execute(
-                    f"INSERT INTO databases({self._COLUMNS}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    values,
-                )
-            except apsw.ConstraintError as error:
-                raise ApiError(400, ALREADY_EXISTS, "A database with that name already exists") from error
-
-    def update(self, database_id: str, *, replication: str | None = None, num_tables: int | None = None) -> None:
-        """Change what is given."""
-        with self._lock:
-            self._connection.execute(
-                "UPDATE databases SET replication = ifnull(?, replication), num_tables = ifnull(?, num_tables)"
-                " WHERE uuid = ?",
-                (replication, num_tables, database_id),
-            )
-            self._cache.clear()
-
-    def remove(self, database_id: str) -> None:
-        """Forget a database."""
-        with self._lock:
-            self._connection.execute("DELETE FROM databases WHERE uuid = ?", (database_id,))
-            self._connection.execute("DELETE FROM restores WHERE uuid = ?", (database_id,))
-            self._cache.clear()
-
-    def note_restore(self, database_id: str, at_ms: int, limits: Limits) -> None:
-        """
-        Count a restore.
-
-        Raises:
-            ApiError: 429: there were too many of them.
-        """
-        window = limits.restores_within // timedelta(milliseconds=1)
-        with self._lock:
-            self._connection.execute("DELETE FROM restores WHERE at_ms <= ?", (at_ms - window,))
-            restores = [
-                restored
-                for (restored,) in self._connection.execute(
-                    "SELECT at_ms FROM restores WHERE uuid = ? ORDER BY at_ms", (database_id,)
-                )
-            ]
-            if len(restores) >= limits.restores:
-                wait = (restores[0] + window - at_ms + 999) // 1000
-                raise ApiError(
-                    429,
-                    OVERLOADED,
-                    f"Too many restores: {limits.restores} are allowed within {limits.restores_within // timedelta(minutes=1)}"
-                    " minutes",
-                    headers={"Retry-After": str(max(1, wait))},
-                )
-            self._connection.execute("INSERT INTO restores VALUES(?, ?)", (database_id, at_ms))
-
-    def _select(self, where: str, *values: str) -> Iterator[Database]:
-        with self._lock:
-            rows = self._connection.execute(f"SELECT {self._COLUMNS} FROM databases WHERE {where}", values).fetchall()  # noqa: S608
-        for row in rows:
-            yield Database(*row)
