@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from clodo.errors import Refused
@@ -60,9 +61,25 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empt
         show("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def short(identifier: str | None) -> str | None:
-    """Shorten an id for a table; JSON shows it whole."""
-    return identifier if identifier is None or len(identifier) <= SHORT_ID + 4 else identifier[:SHORT_ID]
+def short(identifier: str | None, *, among: Iterable[str] = ()) -> str | None:
+    """
+    Shorten an id for a table; JSON shows it whole.
+
+    Args:
+        among: Other ids that must stay told apart from it: ids that begin with a time begin alike.
+    """
+    if identifier is None:
+        return None
+    others = [other for other in among if other != identifier]
+    length = SHORT_ID
+    while length < len(identifier) and any(other.startswith(identifier[:length]) for other in others):
+        length += 1
+    return identifier[:length]
+
+
+def moment(time: datetime | None) -> str | None:
+    """Write a time for a table: UTC, to the second."""
+    return None if time is None else time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def has_terminal() -> bool:

@@ -1,0 +1,114 @@
+"""What a person or a script sees."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from clodo.cli import output
+from clodo.errors import Refused
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_table_without_a_terminal_is_aligned_words(capsys):
+    """A script or a log gets plain lines: no frames, no colours, nothing cut off."""
+    output.show_table(("name", "state"), [("api@production", "live"), ("w", None)], empty="None.")
+
+    assert capsys.readouterr().out == "NAME            STATE\napi@production  live\nw               -\n"
+
+
+def test_a_table_without_rows_says_so(capsys):
+    """Nothing to show is said, not shown as an empty frame."""
+    output.show_table(("name",), [], empty="No releases yet.")
+
+    assert capsys.readouterr().out == "No releases yet.\n"
+
+
+def test_a_table_on_a_terminal_shows_text_as_it_is(monkeypatch):
+    """On a terminal the same cells are drawn, and brackets in them are no markup."""
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+
+    output.show_table(("name",), [("[bold]api",)], empty="None.")
+
+    assert "[bold]api" in terminal.getvalue()
+
+
+def test_json_keeps_ids_whole_and_is_one_document(capsys):
+    """Standard output is one JSON document, umlauts as they are."""
+    output.show_json({"id": "r0123456789abcdef", "name": "Grün"})
+
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == {"id": "r0123456789abcdef", "name": "Grün"}
+    assert "Grün" in shown
+
+
+def test_ids_stay_told_apart_when_shortened():
+    """Ids that begin alike, because they begin with a time, are shortened only so far."""
+    ids = ["r01ABCDEF1xyz", "r01ABCDEF2xyz"]
+
+    assert [output.short(item, among=ids) for item in ids] == ["r01ABCDEF1", "r01ABCDEF2"]
+    assert output.short("0123456789") == "01234567"
+    assert output.short(None) is None
+
+
+def test_nobody_is_asked_without_a_terminal(capsys):
+    """Without a terminal and without --yes the answer is no, and what to add is said."""
+    with pytest.raises(Refused, match="terminal") as caught:
+        output.ask("Roll api back?", yes=False)
+
+    assert caught.value.exit_code == 4
+    assert "--yes" in (caught.value.hint or "")
+    output.ask("Roll api back?", yes=True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "goes_on"), [("y\n", True), ("YES\n", True), ("n\n", False), ("\n", False), ("", False)]
+)
+def test_only_a_yes_is_a_yes(answer, goes_on, monkeypatch):
+    """Anything but a yes, the end of the input too, declines."""
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    monkeypatch.setattr("sys.stderr", Terminal())
+
+    if goes_on:
+        output.ask("Roll api back?", yes=False)
+    else:
+        with pytest.raises(Refused, match="Declined"):
+            output.ask("Roll api back?", yes=False)
+
+
+def test_choosing_needs_a_terminal():
+    """--interactive where nobody sits is refused, with the remedy."""
+    with pytest.raises(Refused) as caught:
+        output.choose("Which?", ["api@production"])
+
+    assert "--interactive" in (caught.value.hint or "")
+
+
+def test_progress_without_a_terminal_is_a_line_per_step(capsys):
+    """A log gets one line when something begins and one per step, not one per tick."""
+    with output.progress("Installing") as report:
+        report("wrangler", 0.1)
+        report("wrangler", 0.2)
+        report("workerd", 0.9)
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == ["Installing …", "Installing: wrangler (10%)", "Installing: workerd (90%)"]
+
+
+def test_progress_on_a_terminal_is_a_bar(monkeypatch):
+    """A person sees how far it is."""
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+
+    with output.progress("Installing") as report:
+        report("wrangler", 0.5)
+
+    assert "Installing" in terminal.getvalue()
