@@ -252,7 +252,30 @@ class BuildFailed(Failed):
 
 
 class MigrationFailed(Failed):
-    """A migration file failed, and none of its statements stayed."""
+    """
+    A migration file failed; the message says whether it is verified that none of its statements stayed.
+
+    Attributes:
+        statement: Which one failed, counted from 1; None when it is not known.
+
+        applied: Names of the files that were applied before it, in order.
+
+        bookmark: Time Travel's bookmark right after the last of them; None without.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        statement: int | None = None,
+        applied: tuple[str, ...] = (),
+        bookmark: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.statement = statement
+        self.applied = applied
+        self.bookmark = bookmark
 
 
 class SmokeTestFailed(Failed):
