@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import secrets
 import threading
 from collections.abc import Callable
@@ -17,7 +16,17 @@ from aiohttp import web
 
 from clodo.cloudflare.budget import Budget, Lane
 from clodo.cloudflare.clock import SYSTEM_CLOCK, Clock
-from clodo.wrangler.forwarding import DEFAULT_PATIENCE, Answer, Call, Forwarder, Guard, Request, Stored, refusal
+from clodo.wrangler.forwarding import (
+    DEFAULT_PATIENCE,
+    Answer,
+    Call,
+    Forwarder,
+    Guard,
+    Request,
+    Stored,
+    is_same_token,
+    refusal,
+)
 from clodo.wrangler.uploads import Stamp, Upload
 
 LOOPBACK = "127.0.0.1"
@@ -82,7 +91,7 @@ class GatewaySession:
     def answer(self, request: Request, authorization: str) -> Answer:
         """Answer one request of wrangler's, if it may make it."""
         bearer = authorization.removeprefix("Bearer ")
-        if hmac.compare_digest(bearer.encode(), self.token.encode()):
+        if is_same_token(bearer, self.token):
             return self._forwarder.handle(request)
         if self._forwarder.knows_token(bearer, request.path):
             return self._forwarder.handle(request, bearer=bearer)

@@ -113,7 +113,9 @@ class Child:
         on_stdout: Line,
         on_stderr: Line,
         spawner: Spawner = SPAWNER,
+        grace_seconds: float = TERMINATION_GRACE_SECONDS,
     ) -> None:
+        self._grace_seconds = grace_seconds
         self._process = spawner.start(args, cwd=cwd, env=env, stdin=stdin, pass_fds=pass_fds)
         self._readers = [self._read(self._process.stdout, on_stdout), self._read(self._process.stderr, on_stderr)]
 
@@ -136,7 +138,7 @@ class Child:
             return None
         # A grandchild that inherited the pipes must not hold us up for ever.
         for reader in self._readers:
-            reader.join(TERMINATION_GRACE_SECONDS)
+            reader.join(self._grace_seconds)
         return status
 
     def end(self) -> None:
@@ -144,12 +146,12 @@ class Child:
         if self._process.poll() is None:
             self._signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(TERMINATION_GRACE_SECONDS)
+                self._process.wait(self._grace_seconds)
         # The leader may be gone and a grandchild not.
         self._signal(signal.SIGKILL)
         self._process.wait()
         for reader in self._readers:
-            reader.join(TERMINATION_GRACE_SECONDS)
+            reader.join(self._grace_seconds)
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):

@@ -103,7 +103,9 @@ class Cloud:
         with self.arrived:
             self.received.append(received)
             self.arrived.notify_all()
-        fault = next((one for one in self.faults if one.method == request.method and path.endswith(one.ends_with)), None)
+        fault = next(
+            (one for one in self.faults if one.method == request.method and path.endswith(one.ends_with)), None
+        )
         if fault is None:
             return _respond(*self._answer(received))
         self.faults.remove(fault)
@@ -168,7 +170,7 @@ class Cloud:
                 return 404, (7003, f"Could not route to {request.path}")
 
     def _store(self, request: Received) -> dict[str, Any]:
-        head, _, rest = request.body.partition(b'name="metadata"')
+        rest = request.body.partition(b'name="metadata"')[2]
         metadata = json.loads(rest.split(b"\r\n\r\n", 1)[1].split(b"\r\n--", 1)[0])
         version = {
             "id": str(uuid.uuid4()),
