@@ -31,6 +31,8 @@ class Settings:
         base_url: The same, the API's root (``CLOUDFLARE_API_BASE_URL``).
 
         debug: Show tracebacks (``CLODO_DEBUG``).
+
+        tool_environment: All variables, for the install and build commands that the user declared.
     """
 
     cache_dir: Path
@@ -42,6 +44,7 @@ class Settings:
     account_id: str | None = None
     base_url: str | None = None
     debug: bool = False
+    tool_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -63,6 +66,7 @@ class Settings:
             account_id=variables.get("CLOUDFLARE_ACCOUNT_ID") or None,
             base_url=variables.get("CLOUDFLARE_API_BASE_URL") or None,
             debug=variables.get("CLODO_DEBUG", "") not in ("", "0", "false"),
+            tool_environment=dict(variables),
         )
 
 

@@ -129,7 +129,7 @@ def _code_changes(account: Account, desired: Desired, observed: Observed, upload
 def _same_code(account: Account, worker: str, upload: Upload) -> bool:
     theirs = account.cloudflare.scripts.content(worker)
     ours = {item.name: item.content for item in upload.modules if item.content_type != "application/source-map"}
-    return theirs == ours
+    return bool(theirs == ours)
 
 
 def _is_secret(binding: Any) -> bool:

@@ -50,9 +50,7 @@ class Interruption:
         def asked(number: int, _frame: FrameType | None) -> None:
             if self.is_requested and number == signal.SIGINT:
                 raise KeyboardInterrupt
-            tell(
-                "Stopping: what was begun is put back first. Ctrl-C again stops at once and leaves that to the next run."
-            )
+            tell("Stopping: what was begun is put back first. Ctrl-C again leaves that to the next run.")
             self.request()
 
         before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -215,7 +216,7 @@ class Release:
                     pattern=binding.migrations_pattern or "*.sql",
                     table=binding.migrations_table,
                     release_id=self.id,
-                    on_applied=lambda item, name=database.name: self._tells(f"applied {item.name} to {name}"),
+                    on_applied=partial(self._tell_applied, database.name),
                 )
                 applied[database.name] = {
                     "names": [item.name for item in done],
@@ -423,6 +424,9 @@ class Release:
             raise
         self.journal.append(self.id, step, Phase.DONE, detail)
         return detail
+
+    def _tell_applied(self, database: str, migration: migrations.Applied) -> None:
+        self._tells(f"applied {migration.name} to {database}")
 
     def _zones(self) -> frozenset[str]:
         return self._known_zones | self.desired.triggers.zone_ids

@@ -92,6 +92,11 @@ class Surveyed:
         """Whether there is nothing to do."""
         return self.assessment.standing is Standing.UNCHANGED
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether a release would change anything, as far as was looked."""
+        return not self.is_unchanged and (self.look is None or not self.look.is_same)
+
     def describe(self) -> tuple[str, ...]:
         """Return what would change, one phrase each; empty when nothing would."""
         if self.look is not None:
@@ -202,7 +207,6 @@ def _release_locked(site: Site, account: Account, surveyed: Surveyed, wish: Wish
     desired = surveyed.desired
     if wish.skip_tests:
         desired = replace(desired, settings=desired.settings.model_copy(update={"smoke_tests": []}))
-    build(site, desired)
     if surveyed.assessment.needs_a_look and surveyed.look is None:
         surveyed = replace(surveyed, look=look_closer(site, account, desired, surveyed.remembered))
     look = surveyed.look
@@ -294,11 +298,6 @@ def _applied(release: Release) -> list[str]:
 
 def _zones_of(remembered: Live | None) -> frozenset[str]:
     return Triggers.from_json(remembered.triggers).zone_ids if remembered and remembered.triggers else frozenset()
-
-
-def build(site: Site, desired: Desired) -> None:
-    """Run the install and build steps that the service declares or shows, once per content."""
-    site.builds.build(desired.target)
 
 
 def failed_outcome(target: Target, error: ClodoError, *, release_id: str | None = None) -> Outcome:

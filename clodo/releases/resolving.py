@@ -35,6 +35,7 @@ def resolve(site: Site, target: Target) -> Desired:
             f' "{site.workspace.portfolio.account_block_of(target)}" is for {account.keys.account_id}',
             hint="Take account_id out of the wrangler config, or name another account in portfolio.toml.",
         )
+    build_commands = site.prepare(target)
     secrets = dict(site.secrets_of(target))
     wanted = {*settings.secrets, *config.required_secrets}
     missing = sorted(wanted - secrets.keys())
@@ -55,7 +56,7 @@ def resolve(site: Site, target: Target) -> Desired:
         digests=site.digests,
         secrets_fingerprint=secrets_fingerprint,
         toolchain_fingerprint=site.toolchain.fingerprint,
-        build_commands=site.build_commands(target),
+        build_commands=build_commands,
         extra={
             "account": account.keys.account_id,
             "databases": _digest({database.binding: database.database_id for database in databases}),

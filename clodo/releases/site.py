@@ -18,6 +18,7 @@ from clodo.errors import AmbiguousName, DatabaseNotFound, NamespaceNotFound
 from clodo.ledger import fingerprints
 from clodo.releases.interruption import Interruption
 from clodo.releases.smoke import Edge, SmokeTester, Tail
+from clodo.workspace.builds import Builder, plan_steps
 from clodo.workspace.file_digests import FileDigests
 from clodo.wrangler.commands import Wrangler
 from clodo.wrangler.gateway import Gateway
@@ -172,6 +173,8 @@ class Site:
 
         actor: Who does this, for ledger and audit trail.
 
+        tool_environment: Variables that install and build commands may see; the dangerous ones are taken out.
+
         log: Gets lines for a person, secrets already taken out; called from several threads.
 
         propagation: How long an old answer is taken for propagation.
@@ -186,6 +189,7 @@ class Site:
         secrets: Callable[[Target], Mapping[str, str]],
         toolchain: Callable[[], Toolchain],
         actor: str,
+        tool_environment: Mapping[str, str],
         log: Callable[[str], None] = lambda line: None,
         interruption: Interruption | None = None,
         propagation: timedelta = PROPAGATION,
@@ -196,6 +200,7 @@ class Site:
         self.log = log
         self.interruption = interruption or Interruption()
         self.propagation = propagation
+        self._tool_environment = tool_environment
         self._keys_of = accounts
         self._secrets_of = secrets
         self._find_toolchain = toolchain
@@ -235,6 +240,29 @@ class Site:
             if self._fingerprint_key is None:
                 self._fingerprint_key = fingerprints.load_key(self.workspace.root)
             return self._fingerprint_key
+
+    def prepare(self, target: Target) -> tuple[str, ...]:
+        """
+        Install and build what *target*'s service declares or shows, once for the same content.
+
+        Returns:
+            The commands, as shell text, whether they ran now or had run before.
+        """
+        config = self.workspace.effective(target)
+        steps = plan_steps(config, self.workspace.portfolio, root=self.workspace.root)
+        if steps:
+            builder = Builder(
+                self.workspace.state_dir,
+                root=self.workspace.root,
+                tools=self.toolchain,
+                environment=self._tool_environment,
+                digests=self.digests,
+                log=self.log,
+            )
+            for done in builder.prepare(config, steps):
+                if not done.was_cached:
+                    self.log(f"{target}: ran {done.step.command} ({done.duration.total_seconds():.1f} s)")
+        return tuple(step.command for step in steps)
 
     def scratch_of(self, release_id: str) -> Path:
         """Return a folder of one release alone; it need not exist."""

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from clodo.errors import ClodoError, Interrupted, LockLost, ReleaseFailed, UndoIncomplete
 from clodo.releases.release import Release, Verified
@@ -15,11 +15,8 @@ from clodo.releases.steps import Step
 from clodo.releases.undo import UndoReport
 
 
-class Take(Protocol):
-    """How a step is taken; the flows take each as a Prefect task, so that an operator sees it."""
-
-    def __call__(self, step: str, work: Callable[[], Any]) -> Any:
-        """Do *work*, which is the step called *step*, and return what it returns."""
+Take = Callable[[str, Callable[[], Any]], Any]
+"""How a step is taken: given its name and the work, does it; the flows take each as a Prefect task."""
 
 
 def directly(step: str, work: Callable[[], Any]) -> Any:

@@ -1,0 +1,32 @@
+"""Finish or undo the releases that a dead process left half-way."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect import flow
+from pydantic import Field
+
+from clodo.releases.outcome import Outcome
+from clodo.releases.reconciling import reconcile_releases
+from tasks.reports import report
+from tasks.sites import open_site
+
+
+@flow(flow_run_name="reconcile {workspace}", persist_result=False)
+def reconcile(
+    workspace: Annotated[str, Field(description="Folder of the workspace.")] = ".",
+) -> list[Outcome]:
+    """
+    Finish or undo the releases that somebody's dead process left half-way, and take in direct rollbacks.
+
+    A release whose process still lives keeps its lock and is left alone.
+
+    Returns:
+        How each ended; empty when nothing was left half-way.
+    """
+    with open_site(workspace) as site:
+        outcomes = reconcile_releases(site)
+        if outcomes:
+            report(outcomes, portfolio=site.workspace.portfolio.name)
+        return list(outcomes)

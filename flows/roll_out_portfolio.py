@@ -1,0 +1,72 @@
+"""Release the targets of an environment in waves, each after what it needs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from prefect import flow, unmapped
+from prefect.futures import wait
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
+
+from clodo.releases.outcome import Outcome
+from clodo.releases.releasing import Wish
+from clodo.releases.rollout import Rollout, looked_at, planned
+from clodo.workspace.targets import Target
+from tasks.releases import release, survey_targets
+from tasks.reports import report
+from tasks.sites import open_site
+
+MAX_THREADS = 16
+THREADS: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=MAX_THREADS)
+
+
+@flow(
+    flow_run_name="roll out {environment} of {workspace}",
+    task_runner=THREADS,
+    persist_result=False,
+)
+def roll_out_portfolio(
+    workspace: Annotated[str, Field(description="Folder of the workspace.")] = ".",
+    environment: Annotated[str, Field(description="Which environment's targets.")] = "production",
+    targets: Annotated[
+        list[str] | None, Field(description="Only these targets (api@staging); all of the environment by default.")
+    ] = None,
+    max_parallel: Annotated[int, Field(ge=1, le=MAX_THREADS, description="Targets released at the same time.")] = 2,
+    stop_after_failures: Annotated[int, Field(ge=1, description="Begin nothing more after so many failures.")] = 1,
+    reason: Annotated[str, Field(max_length=500, description="Why; kept with each release.")] = "",
+    dry_run: Annotated[bool, Field(description="Only show what would change; write nothing.")] = False,
+    overwrite: Annotated[bool, Field(description="Go on over what somebody else deployed.")] = False,
+    take_over: Annotated[bool, Field(description="Take locks from whoever holds them.")] = False,
+    skip_tests: Annotated[bool, Field(description="Leave out the declared smoke tests.")] = False,
+    allow_local_ledger: Annotated[
+        bool, Field(description="Release to a protected environment with a ledger that only this machine sees.")
+    ] = False,
+) -> list[Outcome]:
+    """
+    Release the targets of an environment in waves, each after what it needs; undo each one that fails.
+
+    Returns:
+        How each target ended, in the order of the waves.
+    """
+    wish = Wish(reason, overwrite, take_over, allow_local_ledger, skip_tests)
+    with open_site(workspace) as site:
+        chosen = (
+            [site.workspace.find(name) for name in targets] if targets else _all_of(site.workspace.targets, environment)
+        )
+        rollout = Rollout(site, chosen, wish, max_parallel=max_parallel, stop_after_failures=stop_after_failures)
+        survey_targets(rollout, len(chosen))
+        if dry_run:
+            return list(planned(looked_at(site, rollout.surveyed.values())))
+        for wave in rollout.waves_to_release():
+            futures = release.map(unmapped(rollout), list(wave))
+            wait(futures)
+            for target, future in zip(wave, futures, strict=True):
+                rollout.note_crash(target, f"its task ended as {future.state.name}")
+        report(rollout.outcomes, portfolio=site.workspace.portfolio.name)
+        rollout.raise_unless_done()
+        return list(rollout.outcomes)
+
+
+def _all_of(targets: tuple[Target, ...], environment: str) -> list[Target]:
+    return [target for target in targets if target.environment == environment]
