@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from clodo.migrations.files import Migration
+from clodo.errors import Refused
+from clodo.migrations.files import Migration, down_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,19 @@ class MigrationStatus:
 
     @classmethod
     def between(cls, found: Sequence[Migration], applied: Sequence[AppliedRow]) -> MigrationStatus:
-        """Compare the files *found* with the rows *applied*."""
-        raise NotImplementedError
+        """Compare the files *found*, in their order, with the rows *applied*."""
+        rows = {row.name: row for row in applied}
+        pending = tuple(migration for migration in found if migration.name not in rows)
+        return cls(
+            applied=tuple(applied),
+            pending=pending,
+            findings=(
+                *_edited(found, rows),
+                *_without_file(found, applied),
+                *_out_of_order(found, rows),
+                *_duplicates(found, rows),
+            ),
+        )
 
     @property
     def pending_expand(self) -> tuple[Migration, ...]:
@@ -92,4 +104,67 @@ class MigrationStatus:
         Raises:
             Refused: Names every problem.
         """
-        raise NotImplementedError
+        open_findings = [finding for finding in self.findings if finding.name not in accepted]
+        if open_findings:
+            raise Refused(
+                "; ".join(finding.message for finding in open_findings),
+                hint="Put the files back as they were applied, and give what is new a higher number of its own.",
+            )
+
+
+def _edited(found: Sequence[Migration], rows: Mapping[str, AppliedRow]) -> Iterator[Finding]:
+    for migration in found:
+        row = rows.get(migration.name)
+        if row and row.sha256 and row.sha256 != migration.sha256:
+            yield Finding(
+                migration.name,
+                Problem.EDITED,
+                f"{migration.path} was edited after it was applied at {row.applied_at}"
+                f" (SHA-256 {row.sha256[:12]} then, {migration.sha256[:12]} now)",
+            )
+
+
+def _without_file(found: Sequence[Migration], applied: Sequence[AppliedRow]) -> Iterator[Finding]:
+    names = {migration.name for migration in found}
+    ways_back = {down_name(migration.name): migration for migration in found}
+    for row in applied:
+        if row.name in ways_back:
+            yield Finding(
+                row.name,
+                Problem.DOWN_FILE_APPLIED,
+                f"{row.name} undoes {ways_back[row.name].name}, but was applied at {row.applied_at} as if it were"
+                " a migration (wrangler takes every *.sql for one: keep down files in a folder down/)",
+            )
+        elif row.name not in names:
+            yield Finding(
+                row.name, Problem.MISSING, f"{row.name} was applied at {row.applied_at}, but there is no such file"
+            )
+
+
+def _out_of_order(found: Sequence[Migration], rows: Mapping[str, AppliedRow]) -> Iterator[Finding]:
+    # A contract migration is held back on purpose, so later ones are usually applied before it.
+    last = max((index for index, migration in enumerate(found) if migration.name in rows), default=-1)
+    for migration in found[: max(last, 0)]:
+        if migration.name not in rows and not migration.is_contract:
+            yield Finding(
+                migration.name,
+                Problem.OUT_OF_ORDER,
+                f"{migration.path} is pending, but {found[last].name}, which comes after it, is applied already",
+            )
+
+
+def _duplicates(found: Sequence[Migration], rows: Mapping[str, AppliedRow]) -> Iterator[Finding]:
+    # What is applied already is history: two of one number did no harm there.
+    for migration in found:
+        if migration.number is None or migration.name in rows:
+            continue
+        first = migration.name.split("/")[0]
+        others = [
+            other.name for other in found if other.number == migration.number and other.name.split("/")[0] != first
+        ]
+        if others:
+            yield Finding(
+                migration.name,
+                Problem.DUPLICATE,
+                f"{migration.path} shares its number {migration.number} with {', '.join(others)}",
+            )
