@@ -424,7 +424,8 @@ def _dump_rows(engine: Engine, file: BinaryIO, table: str, look: Any) -> None:
             f"CASE typeof({name}) WHEN 'text' THEN 'CAST(x''' || hex({name}) || ''' AS TEXT)' ELSE quote({name}) END"
             for name in map(_quoted, columns)
         )
-        _write_rows(engine.rows(f"SELECT {values} FROM {_quoted(table)}"), file, head, str, look)  # noqa: S608
+        rows = engine.rows(f"SELECT {values} FROM {_quoted(table)}")  # noqa: S608
+        _write_rows(rows, file, head, str, look)
 
 
 def _write_rows(rows: Iterator[tuple[Any, ...]], file: BinaryIO, head: str, form: Any, look: Any) -> None:
