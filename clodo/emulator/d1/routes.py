@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -14,7 +15,7 @@ from starlette.routing import Route
 from clodo.emulator.d1.engine import DiskFull, OutOfTime, Result
 from clodo.emulator.d1.registry import BAD_REQUEST, OVERLOADED, SQL_FAILED, Database
 from clodo.emulator.d1.store import REGIONS, Databases
-from clodo.emulator.d1.transfers import DumpOptions
+from clodo.emulator.d1.transfers import DumpOptions, Transfers
 from clodo.emulator.envelope import NO_SPACE_LEFT, ApiError, envelope, object_body, page_of
 from clodo.emulator.runtime.ports import Statement, StatementFailed
 
@@ -28,12 +29,11 @@ DEFAULT_PER_PAGE = 100  # recorded
 MAX_PER_PAGE = 10_000
 
 
-def routes(databases: Databases) -> list[Route]:
+def routes(databases: Databases, transfers: Transfers) -> list[Route]:
     """Return the endpoints, to be mounted under ``/accounts/{account_id}``."""
-    transfers = databases.transfers
 
     def database_of(request: Request) -> Database:
-        return databases.find(request.path_params["account_id"], request.path_params["database"])
+        return databases.find(request.path_params["account_id"], unquote(request.path_params["database"]))
 
     async def list_databases(request: Request) -> Response:
         found = databases.all(request.path_params["account_id"], name=request.query_params.get("name"))
@@ -84,6 +84,7 @@ def routes(databases: Databases) -> list[Route]:
 
     async def delete_database(request: Request) -> Response:
         database = database_of(request)
+        await transfers.drop(database.uuid)
         await databases.delete(database)
         return envelope(None)
 
@@ -168,9 +169,8 @@ def routes(databases: Databases) -> list[Route]:
     ]
 
 
-def link_routes(databases: Databases) -> list[Route]:
+def link_routes(transfers: Transfers) -> list[Route]:
     """Return the endpoints behind the links of exports and imports: at the server's root, without authorisation."""
-    transfers = databases.transfers
 
     async def download(request: Request) -> Response:
         link = transfers.download(request.path_params["token"])

@@ -18,7 +18,6 @@ from clodo.emulator.d1.history import Commit, History, Origin, read_bookmark, si
 from clodo.emulator.d1.limits import DEFAULT_LIMITS, Limits
 from clodo.emulator.d1.opened import OpenDatabase
 from clodo.emulator.d1.registry import ALREADY_EXISTS, BAD_REQUEST, NOT_FOUND, TOO_MANY_DATABASES, Database, Registry
-from clodo.emulator.d1.transfers import Transfers
 from clodo.emulator.envelope import ApiError
 from clodo.emulator.runtime.ports import Answers, BindingRefused, Statement
 
@@ -40,9 +39,6 @@ class Databases:
 
         export_pause: How long each export takes at least, as exports of large databases do; the database answers
             nobody meanwhile. May be set at any time.
-
-    Attributes:
-        transfers: The exports and imports.
     """
 
     def __init__(
@@ -61,7 +57,6 @@ class Databases:
         self._registry = Registry(directory / "registry.sqlite")
         self._open: OrderedDict[str, OpenDatabase] = OrderedDict()
         self._sweep()
-        self.transfers = Transfers(self)
 
     def now_ms(self) -> int:
         """Return the time in whole milliseconds since 1970."""
@@ -148,7 +143,6 @@ class Databases:
     async def delete(self, database: Database) -> None:
         """Remove a database and its whole past."""
         self._registry.remove(database.uuid)
-        await self.transfers.drop(database.uuid)
         open_database = self._open.pop(database.uuid, None)
         if open_database is not None:
             await open_database.close()
@@ -306,7 +300,6 @@ class Databases:
 
     async def close(self) -> None:
         """Finish what runs and close every database."""
-        await self.transfers.close()
         opened, self._open = list(self._open.values()), OrderedDict()
         await asyncio.gather(*(database.close() for database in opened))
         self._registry.close()

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import apsw
 import structlog
@@ -21,11 +21,9 @@ from clodo.emulator.d1.history import write_bookmark
 from clodo.emulator.d1.opened import OpenDatabase
 from clodo.emulator.d1.registry import BAD_REQUEST, SQL_FAILED, Database
 from clodo.emulator.d1.sql import split_stream
+from clodo.emulator.d1.store import Databases
 from clodo.emulator.envelope import ApiError
 from clodo.emulator.runtime.ports import Statement, StatementFailed
-
-if TYPE_CHECKING:
-    from clodo.emulator.d1.store import Databases
 
 logger = structlog.get_logger(__name__)
 
@@ -128,7 +126,7 @@ class Transfers:
         await asyncio.gather(*self._running)
 
     async def drop(self, database_id: str) -> None:
-        """Cancel what runs for a database that is being deleted."""
+        """Cancel what runs for a database that is about to be deleted."""
         for key in [key for key in self._tasks if key[0] == database_id]:
             task = self._tasks.pop(key)
             task.cancelled.set()
@@ -443,8 +441,9 @@ def _dump_sequences(engine: Engine, line: Any, tables: Sequence[str]) -> None:
             continue
         value = apsw.format_sql_value(name)
         if tables:
-            line(f"DELETE FROM sqlite_sequence WHERE name = {value};")
-        line(f'INSERT INTO "sqlite_sequence" ("name", "seq") VALUES({value},{apsw.format_sql_value(number)});')
+            line(f"DELETE FROM sqlite_sequence WHERE name = {value};")  # noqa: S608
+        sequence = apsw.format_sql_value(number)
+        line(f'INSERT INTO "sqlite_sequence" ("name", "seq") VALUES({value},{sequence});')
 
 
 def load(engine: Engine, file: BinaryIO, look: Any) -> tuple[int, dict[str, Any]]:

@@ -2,8 +2,8 @@
 What Workers KV allows, with where each number comes from, and the checks that hold to it.
 
 Sources: [docs] https://developers.cloudflare.com/kv/platform/limits/; [api] the OpenAPI schema, as in the official
-SDK; [miniflare] ``packages/miniflare/src/workers/kv/validator.worker.ts`` in https://github.com/cloudflare/workers-sdk, which
-the messages are from; [codes] "Workers KV namespace errors" of the older API documentation.
+SDK; [miniflare] ``packages/miniflare/src/workers/kv/validator.worker.ts`` in https://github.com/cloudflare/workers-sdk,
+which the messages are from; [codes] "Workers KV namespace errors" of the older API documentation.
 """
 
 from __future__ import annotations
