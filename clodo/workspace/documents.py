@@ -76,7 +76,11 @@ def read_document(file: Path) -> Document:
 def nearest(name: str, names: Sequence[str]) -> str | None:
     """Return the most similar of *names*, or None when none is close."""
     close = get_close_matches(name, list(names), n=1, cutoff=0.6)
-    return close[0] if close else None
+    if close:
+        return close[0]
+    # "prod" is meant for "production", however much is missing.
+    longer = [other for other in names if len(name) >= 3 and other.startswith(name)]
+    return longer[0] if len(longer) == 1 else None
 
 
 def did_you_mean(name: str, names: Sequence[str]) -> str:

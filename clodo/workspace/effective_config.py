@@ -34,7 +34,7 @@ class DatabaseBinding:
 
         migrations_table: Name of the table that remembers what was applied.
 
-        migrations_pattern: wrangler's glob for the files, relative to the config's folder; None for ``*.sql``.
+        migrations_pattern: Glob for the files, relative to *migrations_folder*; None for ``*.sql``.
 
         place: ``file:line`` of the binding.
     """

@@ -380,7 +380,7 @@ def _sentence(data: Mapping[str, Any], path: KeyPath, fault: Mapping[str, Any]) 
         return f'"{_dotted(path)}" lacks "{fault["loc"][-1]}"', None
     if kind == "value_error":
         return f'"{_dotted(path)}": {fault["ctx"]["error"]}', None
-    message = str(fault["msg"])
+    message = str(fault["msg"]).replace("Input should be", "must be").replace("a valid tuple", "a list")
     return f'"{_dotted(path)}": {message[:1].lower()}{message[1:]}', None
 
 

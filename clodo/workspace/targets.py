@@ -75,8 +75,9 @@ def find_target(text: str, targets: Iterable[Target], *, default_environment: st
 def _nearest_names(wanted: Target, known: tuple[Target, ...]) -> str:
     if not known:
         return "The workspace has no targets."
-    same_service = [str(target) for target in known if target.service == wanted.service]
-    names = same_service or get_close_matches(str(wanted), [str(target) for target in known], n=3, cutoff=0.4)
+    services = sorted({target.service for target in known})
+    close = [wanted.service] if wanted.service in services else get_close_matches(wanted.service, services, n=3)
+    names = [str(target) for service in close for target in sorted(known) if target.service == service]
     if not names:
-        names = sorted(str(target) for target in known)[:5]
+        return "There are " + ", ".join(services[:5]) + ("." if len(services) <= 5 else ", …")
     return "Did you mean " + " or ".join(names[:5]) + "?"

@@ -409,9 +409,26 @@ class _Flattening:
                 database_id=self.maybe_text(item, "database_id", *where),
                 migrations_folder=_absolute(self.folder, folder),
                 migrations_table=self.maybe_text(item, "migrations_table", *where) or DEFAULT_MIGRATIONS_TABLE,
-                migrations_pattern=self.maybe_text(item, "migrations_pattern", *where),
+                migrations_pattern=self.migrations_pattern(item, folder, *where),
                 place=self.place(*where),
             )
+
+    def migrations_pattern(self, item: Mapping[str, Any], folder: str, *where: str | int) -> str | None:
+        pattern = self.maybe_text(item, "migrations_pattern", *where)
+        if pattern is None:
+            return None
+        prefix = os.path.normpath(folder) + "/"
+        cleaned = os.path.normpath(pattern)
+        if item.get("migrations_dir") is None or not (cleaned.startswith(prefix) or prefix == "./"):
+            key, *rest = where
+            raise self.error(
+                str(key),
+                *rest,
+                "migrations_pattern",
+                what='"migrations_pattern" must start with "migrations_dir", which must be given too',
+                hint=f'Write migrations_dir = "{folder}" and migrations_pattern = "{prefix}*.sql".',
+            )
+        return cleaned.removeprefix(prefix)
 
     def namespaces(self, worker: str) -> Iterator[NamespaceBinding]:
         for index, item in self.tables("kv_namespaces"):
