@@ -101,6 +101,11 @@ class AccessLog:
         """Close the file."""
         self._file.close()
 
+    @property
+    def count(self) -> int:
+        """Calls since the start."""
+        return self._numbers
+
     def next_number(self) -> int:
         """Return the number of the call that now arrives."""
         self._numbers += 1

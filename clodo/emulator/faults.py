@@ -134,14 +134,16 @@ class Faults:
         """Disarm all."""
         self._armed.clear()
 
-    def list(self) -> list[dict[str, Any]]:
+    def armed(self) -> list[dict[str, Any]]:
         """Return every armed rule, with how many calls it has seen and struck."""
-        return [{**armed.rule.as_json(), "seen": armed.seen, "struck": armed.struck} for armed in self._armed.values()]
+        return [
+            {**armed.rule.as_json(), "seen": armed.seen, "struck": armed.struck} for armed in [*self._armed.values()]
+        ]
 
     def take(self, method: str, path: str) -> FaultRule | None:
         """Return the fault that strikes this call; the first rule armed wins, all that fit count it."""
         chosen: FaultRule | None = None
-        for armed in self._armed.values():
+        for armed in list(self._armed.values()):
             rule = armed.rule
             if (rule.method and rule.method.upper() != method) or not re.search(rule.path, path):
                 continue

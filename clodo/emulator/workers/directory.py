@@ -84,6 +84,12 @@ class WorkerDirectory:
             for row in self._scripts.all_domains()
         }
 
+    def knows(self, host: str) -> bool:
+        """Say whether *host* is one of this cloud's: below an account's subdomain, or in a zone."""
+        if host.endswith(WORKERS_DEV):
+            return host.removesuffix(WORKERS_DEV).rpartition(".")[2] in self._subdomains
+        return self._zones.holding(host) is not None
+
     # --- the port
 
     def resolve(self, host: str, path: str) -> Resolved | None:

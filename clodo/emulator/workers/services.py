@@ -28,13 +28,14 @@ def routes(scripts: Scripts, publisher: Publisher, directory: WorkerDirectory) -
             "created_on": script.created_on,
             "modified_on": script.modified_on,
         }
+        default: dict[str, Any] = {**environment, "script": answer}
         return envelope(
             {
                 "id": script.name,
                 "created_on": script.created_on,
                 "modified_on": script.modified_on,
                 "usage_model": "standard",
-                "default_environment": {**environment, "script": answer},
+                "default_environment": default,
                 "environments": [environment],
             }
         )

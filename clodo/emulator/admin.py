@@ -1,0 +1,231 @@
+"""
+The embedded cloud's own endpoints, ``/__clodo/…``: what was called, what goes wrong on purpose, more accounts.
+
+They are no part of Cloudflare. Whoever calls them shows the admin token that the cloud wrote to its data folder, or
+the first account's API token.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from clodo.emulator.access import summary
+from clodo.emulator.envelope import EXCEPTION_HANDLERS, ApiError, UnexpectedErrors, envelope, object_body
+from clodo.emulator.faults import MAX_REQUESTS, WINDOW_SECONDS, FaultRule
+from clodo.emulator.runtime.ports import Disturbance
+from clodo.errors import BadUsage
+
+if TYPE_CHECKING:
+    from clodo.emulator.app import Cloud
+
+PREFIX = "/__clodo"
+
+
+def admin_app(cloud: Cloud) -> ASGIApp:
+    """Return the application behind ``/__clodo``."""
+    began = time.monotonic()
+
+    async def get_status(request: Request) -> Response:
+        return envelope(
+            {
+                "url": cloud.url,
+                "seconds": round(time.monotonic() - began, 3),
+                "rate_limit": cloud.limit.is_on,
+                "ignore_overrides": cloud.runtime.ignore_overrides,
+                "faults": len(cloud.faults.armed()),
+                "calls": cloud.log.count,
+                "workers": [{**asdict(stats), "responses": dict(stats.responses)} for stats in cloud.runtime.stats()],
+            }
+        )
+
+    async def get_requests(request: Request) -> Response:
+        query = request.query_params
+        pattern, since = query.get("path"), query.get("since", "0")
+        try:
+            re.compile(pattern or "")
+            number = int(since)
+        except (re.error, ValueError) as error:
+            raise ApiError(400, 400, f"path must be a regular expression and since a number: {error}") from error
+        calls = cloud.log.calls(
+            account_id=query.get("account_id"),
+            method=query.get("method"),
+            path=pattern,
+            token=query.get("token"),
+            since=number,
+        )
+        return envelope({**summary(calls), "calls": [call.as_json() for call in calls]})
+
+    async def delete_requests(request: Request) -> Response:
+        cloud.log.forget()
+        return envelope(None)
+
+    async def list_faults(request: Request) -> Response:
+        return envelope(cloud.faults.armed())
+
+    async def add_fault(request: Request) -> Response:
+        return envelope(cloud.faults.add(FaultRule.from_json(await object_body(request))).as_json())
+
+    async def delete_faults(request: Request) -> Response:
+        cloud.faults.clear()
+        return envelope(None)
+
+    async def delete_fault(request: Request) -> Response:
+        if not cloud.faults.remove(request.path_params["fault_id"]):
+            raise ApiError(404, 404, "there is no such fault")
+        return envelope(None)
+
+    async def list_disturbances(request: Request) -> Response:
+        return envelope(
+            [
+                {"account_id": account_id, "script": script, "version_id": version_id, **asdict(disturbance)}
+                for (account_id, script, version_id), disturbance in cloud.runtime.disturbances().items()
+            ]
+        )
+
+    async def put_disturbance(request: Request) -> Response:
+        body = await object_body(request)
+        account_id, script, version_id = _target(body)
+        try:
+            disturbance = Disturbance(**body)
+        except TypeError as error:
+            raise ApiError(400, 400, f"not a disturbance: {error}") from error
+        cloud.runtime.disturb(account_id, script, version_id, disturbance)
+        return envelope(asdict(disturbance))
+
+    async def delete_disturbance(request: Request) -> Response:
+        cloud.runtime.disturb(*_target(dict(request.query_params)), None)
+        return envelope(None)
+
+    async def patch_settings(request: Request) -> Response:
+        body = await object_body(request)
+        if unknown := sorted(set(body) - {"ignore_overrides", "rate_limit"}):
+            raise ApiError(400, 400, f"unknown key {unknown[0]!r}; known are ignore_overrides, rate_limit")
+        if "ignore_overrides" in body:
+            cloud.runtime.ignore_overrides = body["ignore_overrides"] is True
+        if "rate_limit" in body:
+            limit = body["rate_limit"]
+            if isinstance(limit, Mapping):
+                cloud.limit.configure(
+                    is_on=True,
+                    maximum=int(limit.get("maximum", MAX_REQUESTS)),
+                    window_seconds=float(limit.get("window_seconds", WINDOW_SECONDS)),
+                )
+            else:
+                cloud.limit.configure(is_on=limit is True)
+        return envelope({"ignore_overrides": cloud.runtime.ignore_overrides, "rate_limit": cloud.limit.is_on})
+
+    async def add_account(request: Request) -> Response:
+        body = await object_body(request)
+        try:
+            keys = cloud.accounts.create(
+                name=str(body.get("name") or "Account"), subdomain=body.get("subdomain"), zone=body.get("zone")
+            )
+        except BadUsage as error:
+            raise ApiError(400, 400, error.message) from error
+        cloud.directory.refresh_hosts()
+        return envelope(asdict(keys))
+
+    async def add_token(request: Request) -> Response:
+        body = await object_body(request)
+        account_ids = body.get("account_ids")
+        if not isinstance(account_ids, list) or not account_ids:
+            raise ApiError(400, 400, "account_ids must be a list of accounts")
+        owner = body.get("owner") or "user"
+        if owner not in ("user", "account"):
+            raise ApiError(400, 400, "owner must be user or account")
+        token_id, token = cloud.accounts.add_token(
+            [str(account_id) for account_id in account_ids],
+            name=str(body.get("name") or "token"),
+            owner=owner,
+            expires_on=body.get("expires_on"),
+        )
+        return envelope({"id": token_id, "token": token})
+
+    async def patch_token(request: Request) -> Response:
+        body = await object_body(request)
+        if body.get("status") not in ("active", "disabled"):
+            raise ApiError(400, 400, "status must be active or disabled")
+        if not cloud.accounts.set_token_status(request.path_params["token_id"], body["status"]):
+            raise ApiError(404, 404, "there is no such token")
+        return envelope(None)
+
+    async def add_zone(request: Request) -> Response:
+        body = await object_body(request)
+        try:
+            row = cloud.zones.ensure(str(body.get("account_id")), str(body.get("name")))
+        except BadUsage as error:
+            raise ApiError(400, 400, error.message) from error
+        return envelope({"id": row["id"], "name": row["name"]})
+
+    async def fire_schedule(request: Request) -> Response:
+        body = await object_body(request)
+        account_id, script, _ = _target(body)
+        outcome = await cloud.runtime.trigger_scheduled(
+            account_id, script, str(body.get("cron") or "* * * * *"), datetime.now(UTC)
+        )
+        return envelope(dict(outcome))
+
+    app = Starlette(
+        routes=[
+            Route(f"{PREFIX}/status", get_status, methods=["GET"]),
+            Route(f"{PREFIX}/requests", get_requests, methods=["GET"]),
+            Route(f"{PREFIX}/requests", delete_requests, methods=["DELETE"]),
+            Route(f"{PREFIX}/faults", list_faults, methods=["GET"]),
+            Route(f"{PREFIX}/faults", add_fault, methods=["POST"]),
+            Route(f"{PREFIX}/faults", delete_faults, methods=["DELETE"]),
+            Route(f"{PREFIX}/faults/{{fault_id}}", delete_fault, methods=["DELETE"]),
+            Route(f"{PREFIX}/disturbances", list_disturbances, methods=["GET"]),
+            Route(f"{PREFIX}/disturbances", put_disturbance, methods=["PUT"]),
+            Route(f"{PREFIX}/disturbances", delete_disturbance, methods=["DELETE"]),
+            Route(f"{PREFIX}/settings", patch_settings, methods=["PATCH"]),
+            Route(f"{PREFIX}/accounts", add_account, methods=["POST"]),
+            Route(f"{PREFIX}/tokens", add_token, methods=["POST"]),
+            Route(f"{PREFIX}/tokens/{{token_id}}", patch_token, methods=["PATCH"]),
+            Route(f"{PREFIX}/zones", add_zone, methods=["POST"]),
+            Route(f"{PREFIX}/scheduled", fire_schedule, methods=["POST"]),
+        ],
+        exception_handlers=dict(EXCEPTION_HANDLERS),
+        middleware=[Middleware(UnexpectedErrors)],
+    )
+    app.router.redirect_slashes = False
+    return _Guarded(app, cloud)
+
+
+class _Guarded:
+    """Let nobody through who doesn't show the admin token or the first account's."""
+
+    def __init__(self, app: ASGIApp, cloud: Cloud) -> None:
+        self.app = app
+        self.cloud = cloud
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        shown = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        shown = shown.partition(b" ")[2].strip()
+        allowed = (self.cloud.admin_token, self.cloud.first_account.token)
+        if scope["type"] == "http" and any(hmac.compare_digest(shown, token.encode()) for token in allowed):
+            await self.app(scope, receive, send)
+            return
+        refusal = ApiError(403, 403, "The admin token is in emulator.json in the embedded cloud's data folder.")
+        await refusal.as_response()(scope, receive, send)
+
+
+def _target(body: dict[str, Any]) -> tuple[str, str, str | None]:
+    """Take the Worker (and version) that a body names out of it."""
+    account_id, script = body.pop("account_id", None), body.pop("script", None)
+    version_id = body.pop("version_id", None)
+    if not isinstance(account_id, str) or not isinstance(script, str):
+        raise ApiError(400, 400, "account_id and script are needed")
+    return account_id, script, version_id if isinstance(version_id, str) else None

@@ -1,0 +1,282 @@
+"""
+The embedded cloud as one ASGI application on one port.
+
+The ``Host`` decides: the API's own names lead to ``/client/v4``, hostnames of the accounts' Workers to the data
+plane, and anything else is refused, so that no web page can reach the API by pointing a name of its own at us.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from clodo.emulator.access import AccessLog, Recorded
+from clodo.emulator.accounts import routes as account_routes
+from clodo.emulator.accounts.authentication import Authenticated
+from clodo.emulator.accounts.store import Accounts
+from clodo.emulator.admin import PREFIX as ADMIN_PREFIX
+from clodo.emulator.admin import admin_app
+from clodo.emulator.blobs import Blobs
+from clodo.emulator.config import AccountKeys, CloudConfig
+from clodo.emulator.d1.routes import link_routes as d1_link_routes
+from clodo.emulator.d1.routes import routes as d1_routes
+from clodo.emulator.d1.store import Databases
+from clodo.emulator.d1.transfers import Transfers
+from clodo.emulator.database import Database
+from clodo.emulator.envelope import EXCEPTION_HANDLERS, UnexpectedErrors
+from clodo.emulator.faults import Faults, Faulty, RequestLimit
+from clodo.emulator.kv.routes import routes as kv_routes
+from clodo.emulator.kv.store import Namespaces
+from clodo.emulator.queues.routes import Queues
+from clodo.emulator.queues.routes import routes as queue_routes
+from clodo.emulator.r2.routes import Buckets
+from clodo.emulator.r2.routes import routes as bucket_routes
+from clodo.emulator.runtime.router import RouterApp
+from clodo.emulator.runtime.runtime import Runtime, RuntimeConfig
+from clodo.emulator.tails.sessions import SOCKET_PATH, TailSessions
+from clodo.emulator.workers import assets, domains, scripts, services, triggers, versions
+from clodo.emulator.workers import secrets as secret_routes
+from clodo.emulator.workers.assets import AssetSessions
+from clodo.emulator.workers.directory import WorkerDirectory
+from clodo.emulator.workers.publishing import Publisher
+from clodo.emulator.workers.store import Scripts
+from clodo.emulator.zones import routes as zone_list_routes
+from clodo.emulator.zones.store import Zones
+
+API_PREFIX = "/client/v4"
+
+#: Names under which the API itself may be called, besides the address it listens on.
+API_HOSTS = frozenset({"127.0.0.1", "localhost", "::1", "api.cloudflare.com"})
+
+
+@dataclass(frozen=True, slots=True)
+class _AccountCatalogue:
+    """What one account has, for checking the bindings of its Workers."""
+
+    account_id: str
+    databases: Databases
+    namespaces: Namespaces
+    buckets: Buckets
+    queues: Queues
+    scripts: Scripts
+
+    def has_database(self, database_id: str) -> bool:
+        return self.databases.exists(self.account_id, database_id)
+
+    def has_namespace(self, namespace_id: str) -> bool:
+        return self.namespaces.exists(self.account_id, namespace_id)
+
+    def has_bucket(self, name: str) -> bool:
+        return self.buckets.exists(self.account_id, name)
+
+    def has_queue(self, name: str) -> bool:
+        return self.queues.exists(self.account_id, name)
+
+    def has_script(self, name: str) -> bool:
+        return self.scripts.get(self.account_id, name) is not None
+
+    def object_classes(self, script: str) -> Collection[str] | None:
+        found = self.scripts.get(self.account_id, script)
+        return None if found is None else {known.name for known in self.scripts.object_classes(found)}
+
+
+class Cloud:
+    """
+    Everything the embedded cloud is made of; an ASGI application.
+
+    Attributes:
+        url: Root of the API; known once the server listens.
+
+        first_account: Keys of the account it was started with.
+
+        admin_token: For ``/__clodo/…``; a fresh one each start.
+    """
+
+    def __init__(self, config: CloudConfig) -> None:
+        config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.config = config
+        self.url = f"http://{config.host}:{config.port}{API_PREFIX}"
+        self.admin_token = secrets.token_urlsafe(30)
+        self.database = Database(config.data / "cloud.db")
+        self.blobs = Blobs(config.data / "blobs")
+        self.log = AccessLog(config.data / "access.jsonl")
+        self.faults = Faults()
+        self.limit = RequestLimit(is_on=config.rate_limit)
+        self.zones = Zones(self.database)
+        self.accounts = Accounts(self.database, self.zones)
+        self.first_account: AccountKeys = self.accounts.first(
+            config.account_id, config.token, config.workers_subdomain, config.zones
+        )
+        self.scripts = Scripts(self.database)
+        self.blobs.keep_only(self.scripts.blobs_in_use())
+        self.databases = Databases(config.data / "d1")
+        self.transfers = Transfers(self.databases)
+        self.namespaces = Namespaces(config.data / "kv")
+        self.buckets = Buckets(self.database)
+        self.queues = Queues(self.database, self.scripts)
+        self.directory = WorkerDirectory(self.scripts, self.accounts, self.zones, self.blobs)
+        self.runtime = Runtime(
+            RuntimeConfig(workerd=config.workerd, data=config.data / "runtime"),
+            self.directory,
+            databases=self.databases,
+            namespaces=self.namespaces,
+            random=_random(config.seed),
+        )
+        self.sessions = AssetSessions(self.scripts, self.blobs, _kept_key(config.data / "assets.key"))
+        self.publisher = Publisher(
+            self.database, self.scripts, self.blobs, self.directory, self.runtime, self.sessions, self._catalogue
+        )
+        self.tails = TailSessions(
+            self.runtime, self.publisher, lambda: self.url.removesuffix(API_PREFIX).replace("http", "ws", 1)
+        )
+        self._router = RouterApp(self.runtime, self.directory)
+        self._admin = admin_app(self)
+        self._links = _quiet(Starlette(routes=d1_link_routes(self.transfers)))
+        self._api: ASGIApp = Recorded(
+            Faulty(Authenticated(self._api_app(), self.accounts, self.limit), self.faults), self.log
+        )
+
+    async def start(self) -> None:
+        """Get the data plane ready; Workers' processes start with their first request."""
+        await self.runtime.start()
+
+    async def stop(self) -> None:
+        """End everything; safe to repeat."""
+        self.tails.close()
+        await self.runtime.stop()
+        await self.transfers.close()
+        await self.databases.close()
+        await self.namespaces.close()
+        self.log.close()
+        self.database.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or WebSocket."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        host = _host(scope)
+        if host in API_HOSTS or host == self.config.host:
+            await self._own(scope, receive, send)
+        elif self.directory.knows(host):
+            await self._router(scope, receive, send)
+        else:
+            await _refuse(scope, receive, send)
+
+    async def _own(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        if scope["type"] == "websocket":
+            if path.startswith(SOCKET_PATH):
+                await self.tails.serve(WebSocket(scope, receive, send))
+            else:
+                await WebSocket(scope, receive, send).close(code=1008)
+        elif path.startswith(API_PREFIX):
+            # Routes see the path as it was sent: a key with an encoded slash is one segment.
+            raw = (scope.get("raw_path") or path.encode()).partition(b"?")[0].decode("latin-1")
+            await self._api({**scope, "path": raw}, receive, send)
+        elif path.startswith(ADMIN_PREFIX):
+            await self._admin(scope, receive, send)
+        elif path.startswith("/__d1/"):
+            await self._links(scope, receive, send)
+        else:
+            text = f"This is Clodo's embedded cloud. The API is at {API_PREFIX}; Workers answer to their hostnames.\n"
+            await PlainTextResponse(text, status_code=200 if path == "/" else 404)(scope, receive, send)
+
+    def _api_app(self) -> Starlette:
+        per_account: list[Route] = [
+            *scripts.routes(self.scripts, self.publisher, self.blobs, self.directory),
+            *versions.routes(self.scripts, self.publisher),
+            *secret_routes.routes(self.scripts, self.publisher),
+            *triggers.account_routes(self.scripts, self.publisher, self.accounts, self.zones, self.directory),
+            *domains.routes(self.scripts, self.publisher, self.zones, self.directory),
+            *services.routes(self.scripts, self.publisher, self.directory),
+            *assets.routes(self.sessions),
+            *self.tails.routes(),
+            *d1_routes(self.databases, self.transfers),
+            *kv_routes(self.namespaces),
+            *bucket_routes(self.buckets),
+            *queue_routes(self.queues),
+        ]
+        general: list[Route] = [
+            *account_routes.routes(self.accounts),
+            *zone_list_routes.routes(self.zones, self.accounts),
+            *triggers.zone_routes(self.scripts, self.zones, self.directory),
+        ]
+        mounted = Router(
+            [*general, Mount("/accounts/{account_id}", app=Router(per_account, redirect_slashes=False))],
+            redirect_slashes=False,
+        )
+        return _quiet(
+            Starlette(
+                routes=[Mount(API_PREFIX, app=mounted)],
+                exception_handlers=dict(EXCEPTION_HANDLERS),
+                middleware=[Middleware(UnexpectedErrors)],
+            )
+        )
+
+    def _catalogue(self, account_id: str) -> _AccountCatalogue:
+        return _AccountCatalogue(account_id, self.databases, self.namespaces, self.buckets, self.queues, self.scripts)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await self.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def create_app(config: CloudConfig) -> Cloud:
+    """Return the embedded cloud, ready to be served."""
+    return Cloud(config)
+
+
+def _quiet(app: Starlette) -> Starlette:
+    """Keep *app* from redirecting to paths with or without a slash at the end, which the real API doesn't do."""
+    app.router.redirect_slashes = False
+    return app
+
+
+def _host(scope: Scope) -> str:
+    """Return the host that was asked for: lower case, without port."""
+    value = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1").lower()
+    if value.startswith("["):
+        return value[1:].partition("]")[0]
+    return value.partition(":")[0].rstrip(".")
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await WebSocket(scope, receive, send).close(code=1008)
+        return
+    text = (
+        "Misdirected request: this hostname belongs neither to the embedded cloud's API (127.0.0.1, localhost)"
+        " nor to a Worker, workers.dev subdomain or zone of one of its accounts.\n"
+    )
+    await PlainTextResponse(text, status_code=421)(scope, receive, send)
+
+
+def _random(seed: int | None) -> Callable[[], float]:
+    return random.Random(seed).random
+
+
+def _kept_key(path: Path) -> bytes:
+    """Return the secret kept in a file of mode 0600, made when there is none."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_bytes()
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(32))
+    return path.read_bytes()

@@ -1,0 +1,45 @@
+"""What uvicorn's protocols lack here: cutting a connection on purpose, and taking wrangler's unmasked frames."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from clodo.emulator.faults import RESET
+from clodo.emulator.tails.frames import MaskedFrames
+
+
+class ResettableHttp(HttpToolsProtocol):
+    """HTTP whose requests can be answered with a TCP reset, for fault injection."""
+
+    def on_message_begin(self) -> None:
+        """Put the function that resets the connection where the application finds it."""
+        super().on_message_begin()
+        self.scope["extensions"] = {RESET: self._reset}  # type: ignore[dict-item]
+
+    def _reset(self) -> None:
+        # A linger time of zero makes close() send RST instead of FIN.
+        raw = self.transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+
+class TolerantWebSocket(WebSocketsSansIOProtocol):
+    """WebSockets whose clients may forget to mask their frames."""
+
+    _frames: MaskedFrames | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Pass the handshake on as it is, and every frame masked."""
+        if self._frames is None:
+            # The first call is the whole handshake, put together by the HTTP protocol that made way for this one.
+            self._frames = MaskedFrames()
+            super().data_received(data)
+            return
+        masked = self._frames.feed(data)
+        if masked:
+            super().data_received(masked)

@@ -1,0 +1,1 @@
+"""R2, as far as deploying Workers asks for it: buckets."""

@@ -1,0 +1,1 @@
+"""`wrangler tail`: sessions over the API, events over a WebSocket."""
