@@ -209,12 +209,16 @@ async def _kv_bulk(
             try:
                 value = json.loads(value)
             except ValueError as error:
-                raise BindingRefused(400, "At least one of the requested keys corresponds to a non-JSON value") from error
+                raise BindingRefused(
+                    400, "At least one of the requested keys corresponds to a non-JSON value"
+                ) from error
         shown[key] = {"value": value, "metadata": stored.metadata} if asked.get("withMetadata") else value
     return Answer(200, json.dumps(shown).encode(), _JSON)
 
 
-async def _kv_list(namespaces: NamespaceBackend, account_id: str, namespace_id: str, query: Mapping[str, str]) -> Answer:
+async def _kv_list(
+    namespaces: NamespaceBackend, account_id: str, namespace_id: str, query: Mapping[str, str]
+) -> Answer:
     limit = _whole_number(query, "key_count_limit")
     page = await namespaces.list(
         account_id,

@@ -18,7 +18,7 @@ from typing import Any
 from clodo.emulator.runtime.ports import Module, ScriptInvalid, VersionSpec
 
 #: Names of headers between workerd and the back ends; the router strips them from what clients send.
-SECRET_HEADER = "x-clodo-secret"
+SECRET_HEADER = "x-clodo-secret"  # noqa: S105 - a name
 CALLER_HEADER = "x-clodo-caller"
 CF_HEADER = "x-clodo-cf"
 RPC_HOST = "clodo.rpc"
@@ -110,7 +110,7 @@ def short_hash(text: str) -> str:
 
 
 def quote(value: str | bytes) -> str:
-    """Write *value* as a Cap'n Proto string: printable ASCII as it is, any other byte as ``\\xNN``."""
+    """Write *value* as a Cap'n Proto string: printable ASCII as it is, any other byte in hexadecimal."""
     data = value.encode() if isinstance(value, str) else value
     if _PLAIN.match(data):
         return '"' + data.decode("ascii") + '"'
@@ -457,7 +457,7 @@ def serving(
             tail = {
                 "name": "shell",
                 "entrypoint": "Tail",
-                "props": {"json": json.dumps({"version": index})},
+                "props": {"json": json.dumps({"version": spec.version_id})},
             }
             worker: dict[str, object] = {
                 **script_fields(spec),
@@ -568,6 +568,16 @@ def probing(spec: VersionSpec, *, backends: Backends, sockets: Path, newest: dat
         "http": {},
     }
     return _document(services.services, [socket])
+
+
+def empty(*, sockets: Path, newest: date) -> Configuration:
+    """Return the configuration of a process that serves a script of nothing, to see how long that takes."""
+    worker = {
+        "modules": [{"name": "empty.js", "esModule": "export default {};"}],
+        "compatibilityDate": min(SHELL_DATE, newest.isoformat()),
+    }
+    socket = {"name": "v0.sock", "address": f"unix:{sockets / 'v0.sock'}", "service": "empty", "http": {}}
+    return _document([{"name": "empty", "worker": worker}], [socket])
 
 
 def assets_config(spec: VersionSpec) -> str:

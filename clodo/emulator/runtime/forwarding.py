@@ -15,15 +15,32 @@ from yarl import URL
 
 Headers = list[tuple[bytes, bytes]]
 
-#: Only between two neighbours on the way, never passed on (RFC 9110, section 7.6.1); `expect` was answered by our server.
+#: Only between two neighbours on the way, never passed on (RFC 9110, 7.6.1); `expect` was answered by our server.
 HOP_BY_HOP = frozenset(
-    (b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te")
-    + (b"trailer", b"transfer-encoding", b"upgrade", b"expect")
+    {
+        b"connection",
+        b"expect",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
 )
 _WEBSOCKET_HEADERS = frozenset(
-    (b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions", b"sec-websocket-protocol")
-    + (b"sec-websocket-accept",)
+    {
+        b"sec-websocket-accept",
+        b"sec-websocket-extensions",
+        b"sec-websocket-key",
+        b"sec-websocket-protocol",
+        b"sec-websocket-version",
+    }
 )
+#: Stands for the one server behind a Unix socket.
+ORIGIN = "http://worker"
 #: kj's server closes a connection that was idle for 5 s; giving it up before avoids writing into one that is closing.
 KEEP_ALIVE_SECONDS = 3.0
 #: What workerd writes for an exception; a Worker's own 500 always has other headers, `connection` is not its to set.
@@ -56,13 +73,32 @@ class Outcome:
 
 
 class Upstream:
-    """One socket of a workerd, with its pool of connections."""
+    """
+    A server that requests are passed to, with its pool of connections.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: Its Unix socket; None for servers by address.
+    """
+
+    def __init__(self, path: Path | None) -> None:
         self.path = path
+        self._open_session: aiohttp.ClientSession | None = None
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        if self._open_session is None:
+            self._open_session = self._new_session()
+        return self._open_session
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        connector: aiohttp.BaseConnector
+        if self.path is None:
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
+        else:
+            connector = aiohttp.UnixConnector(str(self.path), limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
         # aiohttp's client timeouts would end long streams; who waits too long is the caller's to say.
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.UnixConnector(str(path), limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
+        return aiohttp.ClientSession(
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=None),
@@ -74,9 +110,12 @@ class Upstream:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        if self._open_session is not None:
+            await self._open_session.close()
 
-    async def http(self, scope: Scope, receive: Receive, send: Send, headers: Headers, extra: Headers) -> Outcome:
+    async def http(
+        self, scope: Scope, receive: Receive, send: Send, headers: Headers, extra: Headers, *, origin: str = ORIGIN
+    ) -> Outcome:
         """
         Send the request of *scope* on and its response back.
 
@@ -92,7 +131,7 @@ class Upstream:
         outcome = Outcome(Ending.ANSWERED)
         try:
             response = await self._session.request(
-                scope["method"], target(scope), headers=sent, data=data, allow_redirects=False
+                scope["method"], target(scope, origin), headers=sent, data=data, allow_redirects=False
             )
         except (aiohttp.ClientError, ConnectionError):
             outcome.ending = Ending.CLIENT_LEFT if body.client_left else Ending.BROKE_OFF
@@ -125,7 +164,9 @@ class Upstream:
             response.release() if outcome.ending is Ending.ANSWERED else response.close()
         return outcome
 
-    async def websocket(self, scope: Scope, receive: Receive, send: Send, headers: Headers, extra: Headers) -> Outcome:
+    async def websocket(
+        self, scope: Scope, receive: Receive, send: Send, headers: Headers, extra: Headers, *, origin: str = ORIGIN
+    ) -> Outcome:
         """Join the WebSocket of *scope* with one to the Worker."""
         await receive()  # websocket.connect
         sent = CIMultiDict(
@@ -136,7 +177,11 @@ class Upstream:
         outcome = Outcome(Ending.ANSWERED)
         try:
             socket = await self._session.ws_connect(
-                target(scope), headers=sent, protocols=scope.get("subprotocols", ()), max_msg_size=0, autoping=True
+                target(scope, origin),
+                headers=sent,
+                protocols=scope.get("subprotocols", ()),
+                max_msg_size=0,
+                autoping=True,
             )
         except aiohttp.WSServerHandshakeError as refusal:
             outcome.status = refusal.status
@@ -173,12 +218,12 @@ async def refuse_websocket(
     await send({"type": "websocket.http.response.body", "body": body, "more_body": False})
 
 
-def target(scope: Scope) -> URL:
+def target(scope: Scope, origin: str = ORIGIN) -> URL:
     """Return the URL of *scope* with its path and query exactly as the client wrote them."""
     path = scope.get("raw_path") or scope["path"].encode()
     query = scope.get("query_string", b"")
     text = path.decode("latin-1") + ("?" + query.decode("latin-1") if query else "")
-    return URL("http://worker" + (text if text.startswith("/") else "/"), encoded=True)
+    return URL(origin + (text if text.startswith("/") else "/"), encoded=True)
 
 
 @dataclass(slots=True)

@@ -79,7 +79,7 @@ class Listener:
         loop = asyncio.get_running_loop()
 
         def http() -> asyncio.Protocol:
-            protocol: asyncio.Protocol = self._config.http_protocol_class(  # type: ignore[call-arg, assignment]
+            protocol: asyncio.Protocol = self._config.http_protocol_class(  # type: ignore[call-arg]
                 config=self._config, server_state=self._state, app_state={}, _loop=loop
             )
             return protocol

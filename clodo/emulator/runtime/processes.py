@@ -7,16 +7,17 @@ import ctypes
 import fcntl
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 from clodo.emulator.runtime.configuration import Configuration
 from clodo.emulator.runtime.ports import WorkerdUnavailable
@@ -25,6 +26,7 @@ from clodo.emulator.runtime.ports import WorkerdUnavailable
 LOG_BYTES = 64 * 1024
 #: How long a process may take to end by itself once told to.
 TERM_GRACE = timedelta(seconds=1)
+IS_LINUX = platform.system() == "Linux"
 #: `PR_SET_PDEATHSIG` of <linux/prctl.h>.
 _SET_PARENT_DEATH_SIGNAL = 1
 #: Longest Unix socket path that every system takes.
@@ -33,7 +35,7 @@ MAX_SOCKET_PATH_BYTES = 103
 
 def _die_with_parent() -> Callable[[], None] | None:
     """Return what a child runs before workerd so that the kernel kills it when the spawning thread ends; Linux only."""
-    if sys.platform != "linux":
+    if not IS_LINUX:
         return None
     libc = ctypes.CDLL(None, use_errno=True)
     parent = os.getpid()
@@ -46,6 +48,27 @@ def _die_with_parent() -> Callable[[], None] | None:
     return bind
 
 
+def _abandon(spawning: asyncio.Future[tuple[subprocess.Popen[bytes], int, int]]) -> None:
+    """End a process that nobody waits for any more."""
+    if spawning.cancelled() or spawning.exception() is not None:
+        return
+    popen, output, control = spawning.result()
+    os.close(output)
+    os.close(control)
+    popen.kill()
+    popen.wait()
+
+
+def _unnamed_file(content: bytes) -> BinaryIO:
+    """Return an open file with *content* that has no name, so that nobody else can read its secrets."""
+    # workerd refuses pipes. In memory where the system can, else a deleted file of mode 0600.
+    descriptor = os.memfd_create("workerd", os.MFD_CLOEXEC) if IS_LINUX else None
+    file: BinaryIO = tempfile.TemporaryFile() if descriptor is None else os.fdopen(descriptor, "w+b")
+    file.write(content)
+    file.seek(0)
+    return file
+
+
 def started_at(pid: int) -> str | None:
     """Return what tells this process from a later one with the same *pid*; None if there is no such process."""
     try:
@@ -53,7 +76,7 @@ def started_at(pid: int) -> str | None:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         return None if fields[0] == "Z" else fields[19]
     except (FileNotFoundError, ProcessLookupError):
-        if sys.platform == "linux":
+        if IS_LINUX:
             return None
     answer = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return answer.stdout.strip() or None
@@ -271,7 +294,7 @@ class Nursery:
         Start a workerd and return it once it listens on every socket.
 
         Args:
-            configuration: Text; goes through a pipe, since it holds secrets.
+            configuration: Goes through a file without a name, since it holds secrets.
 
             folder: From `new_folder`.
 
@@ -281,7 +304,12 @@ class Nursery:
             WorkerdUnavailable: The system won't start it.
         """
         loop = asyncio.get_running_loop()
-        popen, output, control = await loop.run_in_executor(self._spawner, self._popen, configuration.text)
+        spawning = loop.run_in_executor(self._spawner, self._popen, configuration.text)
+        try:
+            popen, output, control = await asyncio.shield(spawning)
+        except asyncio.CancelledError:
+            spawning.add_done_callback(_abandon)
+            raise
         child = Workerd(popen, folder, loop)
         self.children.add(child)
         record = self.records / f"{popen.pid}.json"
@@ -331,17 +359,18 @@ class Nursery:
             "/dev/stdin",
         ]
         try:
-            popen = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=output_end,
-                stderr=output_end,
-                pass_fds=[control_end],
-                env={"TZ": "UTC"},
-                cwd="/",
-                start_new_session=True,  # Ctrl-C is for us, who drain first
-                preexec_fn=self._die_with_parent,  # noqa: PLW1509 - calls nothing but prctl and getppid
-            )
+            with _unnamed_file(configuration.encode()) as file:
+                popen = subprocess.Popen(
+                    command,
+                    stdin=file,
+                    stdout=output_end,
+                    stderr=output_end,
+                    pass_fds=[control_end],
+                    env={"TZ": "UTC"},
+                    cwd="/",
+                    start_new_session=True,  # Ctrl-C is for us, who drain first
+                    preexec_fn=self._die_with_parent,
+                )
         except OSError as error:
             os.close(output)
             os.close(control)
@@ -351,12 +380,6 @@ class Nursery:
             os.close(control_end)
         record = {"pid": popen.pid, "started": started_at(popen.pid), "folder": str(self.folder / "x")}
         (self.records / f"{popen.pid}.json").write_text(json.dumps(record), encoding="utf-8")
-        assert popen.stdin is not None
-        try:
-            popen.stdin.write(configuration.encode())
-            popen.stdin.close()
-        except BrokenPipeError:
-            pass  # It ended before it read all; its output says why.
         return popen, output, control
 
     def _forget(self, child: Workerd, record: Path) -> None:

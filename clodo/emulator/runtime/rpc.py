@@ -129,7 +129,7 @@ class Frames:
         table = 4 + 4 * segments
         if len(self._buffer) < table:
             return None
-        size = table + table % 8 + 8 * sum(struct.unpack_from(f"<{segments}I", self._buffer, 4))
+        size: int = table + table % 8 + 8 * sum(struct.unpack_from(f"<{segments}I", self._buffer, 4))
         if size > MAX_MESSAGE_BYTES:
             raise ValueError("a message beyond all limits")
         return size

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+import hashlib
+import os
+import secrets
+import shutil
+import signal
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import aiohttp
+import structlog
+
+from clodo.emulator.runtime.assets import compose
+from clodo.emulator.runtime.configuration import Backends, Callee, callees_of, clamp_date, empty, probing, serving
+from clodo.emulator.runtime.doors import Doors
+from clodo.emulator.runtime.exports import Exports, content_key, listeners_of, raise_if_useless, read_exports, refusal
+from clodo.emulator.runtime.instances import EntrypointMissing, Instance, Key, Lease, Version
+from clodo.emulator.runtime.listening import Listener
 from clodo.emulator.runtime.ports import (
     DatabaseBackend,
     Directory,
@@ -15,11 +32,22 @@ from clodo.emulator.runtime.ports import (
     EventBackend,
     NamespaceBackend,
     QueueBackend,
+    ScriptInvalid,
     TailSink,
     Validated,
     VersionSpec,
     VersionStats,
+    WorkerdUnavailable,
 )
+from clodo.emulator.runtime.processes import Nursery, StartFailed, Workerd, cpu_seconds_of, memory_of
+from clodo.emulator.runtime.rpc import Pipe
+from clodo.emulator.runtime.tails import Tails, WallTimes, event_of
+from clodo.emulator.runtime.traffic import choose_version
+
+logger = structlog.get_logger(__name__)
+
+#: How often idle and runaway processes are looked for.
+TIDY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +62,10 @@ class RuntimeConfig:
 
         start_timeout: How long a version may take to listen before it is refused.
 
+        exchange_patience: How long a process with Durable Objects waits for requests in flight when it is exchanged.
+
+        cpu_limit: A process that computes for this long without answering anybody is killed; requests get 1102.
+
         idle_timeout: A process without requests for this long is ended, and started by the next request; None never.
 
         retire_after: How long a retired version is kept warm for a rollback once its last request has ended.
@@ -44,6 +76,8 @@ class RuntimeConfig:
     workerd: Path
     data: Path
     start_timeout: timedelta = timedelta(seconds=10)
+    exchange_patience: timedelta = timedelta(seconds=5)
+    cpu_limit: timedelta = timedelta(seconds=30)
     idle_timeout: timedelta | None = timedelta(minutes=10)
     retire_after: timedelta = timedelta(seconds=20)
     allow_loopback: bool = False
@@ -73,89 +107,644 @@ class Runtime:
         events: EventBackend | None = None,
         random: Callable[[], float] | None = None,
     ) -> None:
-        raise NotImplementedError
+        self.config = config
+        self.directory = directory
+        self.random = random or Random().random
+        self.ignore_overrides = False
+        self.wall_times = WallTimes()
+        self._tails = Tails()
+        self._tail_switches: set[asyncio.Task[None]] = set()
+        self._disturbances: dict[tuple[str, str, str | None], Disturbance] = {}
+        self._nursery = Nursery(config.workerd, config.data / "processes")
+        self._instances: dict[Key, Instance] = {}
+        self._versions: dict[Key, Version] = {}
+        self._exports: dict[str, Exports] = {}
+        self._wanted: dict[tuple[str, str], dict[str, VersionSpec]] = {}
+        self._callees: dict[Callee, tuple[str, Listener]] = {}
+        self._opening: dict[Callee, asyncio.Task[str]] = {}
+        self._pipes: dict[tuple[str, str], set[Pipe]] = {}
+        self._secret = secrets.token_hex(32)
+        self._empty_start: asyncio.Task[float] | None = None
+        self._background: set[asyncio.Task[None]] = set()
+        self._starts = asyncio.Semaphore(max(2, os.cpu_count() or 1))
+        self._doors = Doors(self, databases, namespaces, queues, events, self._secret)
+        self._listener: Listener | None = None
+        self._is_open = False
+
+    # --- life
 
     async def start(self) -> None:
-        """Open the back ends and end what an earlier runtime of the same data folder left running."""
-        raise NotImplementedError
+        """
+        Open the back ends and end what an earlier runtime of the same data folder left running.
+
+        Raises:
+            WorkerdUnavailable: workerd is missing, or the data folder is in use.
+        """
+        self.config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await self._nursery.open()
+        self._listener = Listener(self._doors)
+        await self._listener.open(self._nursery.folder / "back.sock")
+        self._is_open = True
+        # Also gets the binary into the page cache before the first upload waits for it.
+        self._empty_start = asyncio.create_task(self._time_empty_start())
+        self._in_background(self._tidy())
 
     async def stop(self) -> None:
         """End every process, all at the same time: SIGTERM, a second later SIGKILL. Safe to repeat."""
-        raise NotImplementedError
+        if not self._is_open:
+            return
+        self._is_open = False
+        tasks: list[asyncio.Task[Any]] = [*self._background, *self._tail_switches, *self._opening.values()]
+        if self._empty_start is not None:
+            tasks.append(self._empty_start)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for pipes in self._pipes.values():
+            for pipe in list(pipes):
+                pipe.close()
+        await asyncio.gather(*(instance.abort() for instance in self._instances.values()))
+        self._instances.clear()
+        await self._nursery.close()
+        for _, listener in self._callees.values():
+            await listener.close()
+        self._callees.clear()
+        if self._listener is not None:
+            await self._listener.close()
+            self._listener = None
+        await self._doors.close()
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._ended_in_background)
+
+    def _ended_in_background(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("background work ended", error=type(error).__name__, reason=str(error))
+
+    async def _time_empty_start(self) -> float:
+        """Return how many seconds workerd takes to start a script that does nothing."""
+        folder = self._nursery.new_folder()
+        began = time.monotonic()
+        workerd = await self._nursery.spawn(
+            empty(sockets=folder, newest=self._nursery.newest), folder, timeout=self.config.start_timeout
+        )
+        seconds = time.monotonic() - began
+        await workerd.stop()
+        return seconds
+
+    # --- versions
 
     async def validate(self, spec: VersionSpec) -> Validated:
         """
-        Start *spec* once to learn its handlers, and keep the process: an `ensure` soon after costs nothing.
+        Start *spec* once to learn its handlers, and then have it running in the background: its first request is near.
 
         Raises:
             ScriptInvalid: workerd refuses it; the message is workerd's, as the API shows it with code 10021.
         """
-        raise NotImplementedError
+        _, warning = clamp_date(spec.compatibility_date, self._nursery.newest)
+        warnings = () if warning is None else (warning,)
+        if not has_script(spec):
+            await self._compose(spec)
+            return Validated(0, (), {}, warnings)
+        exports = await self._find_exports(spec, is_new=True)
+        raise_if_useless(spec, exports)
+        if spec.assets is not None:
+            await self._compose(spec)
+        if not spec.has_durable_objects:
+            self._in_background(self._start_early(spec))
+        return Validated(await self._startup_ms(exports), exports.handlers, exports.named, warnings)
+
+    async def _startup_ms(self, exports: Exports) -> int:
+        empty_seconds = 0.0
+        if self._empty_start is not None:
+            try:
+                empty_seconds = await asyncio.shield(self._empty_start)
+            except StartFailed as error:
+                raise WorkerdUnavailable(f"workerd doesn't start: {error.output}") from error
+        return max(1, round((exports.startup_seconds - empty_seconds) * 1000))
+
+    async def _start_early(self, spec: VersionSpec) -> None:
+        try:
+            await self.ensure(spec)
+        except (ScriptInvalid, WorkerdUnavailable) as error:
+            # Whoever deploys it gets the same answer, and has somebody to tell.
+            logger.info("a validated version didn't start", script=spec.script, reason=error.message)
 
     async def ensure(self, spec: VersionSpec) -> None:
-        """Have *spec* running and listening. Call before its deployment is made current, so that nobody waits."""
-        raise NotImplementedError
+        """
+        Have *spec* running and listening. Call before its deployment is made current, so that nobody waits.
+
+        A script with Durable Objects is only checked here: its versions share a process, which `deployed` exchanges.
+
+        Raises:
+            ScriptInvalid: workerd refuses it.
+
+            WorkerdUnavailable: It doesn't start now.
+        """
+        key = key_of(spec)
+        instance = self._instances.get(key)
+        if spec.has_durable_objects:
+            if has_script(spec):
+                raise_if_useless(spec, await self._find_exports(spec))
+            return
+        if instance is not None and instance.specs != (spec,):
+            del self._instances[key]
+            self._in_background(self._end(instance, timedelta(seconds=30)))
+            instance = None
+        if instance is None:
+            instance = self._instances[key] = Instance(key, (spec,), self._spawn)
+        await self._start(instance)
+
+    async def _start(self, instance: Instance) -> None:
+        try:
+            await instance.start()
+        except StartFailed as error:
+            if error.timed_out:
+                raise WorkerdUnavailable("Script startup exceeded CPU time limit.") from error
+            raise WorkerdUnavailable(refusal(error.output)) from error
+
+    async def _spawn(self, specs: tuple[VersionSpec, ...]) -> tuple[Workerd, tuple[tuple[str, ...], ...]]:
+        """Start a process for *specs*; return it and the named entrypoints of each."""
+        entrypoints: list[tuple[str, ...]] = []
+        assets: dict[int, Path] = {}
+        for index, spec in enumerate(specs):
+            entrypoints.append((await self._find_exports(spec)).entrypoints if has_script(spec) else ())
+            if spec.assets is not None:
+                assets[index] = await self._compose(spec)
+        backends = await self._backends(specs)
+        objects = None
+        if specs[0].has_durable_objects:
+            objects = self._objects_folder(specs[0].account_id, specs[0].script)
+            objects.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = self._nursery.new_folder()
+        configuration = serving(
+            specs,
+            backends=backends,
+            sockets=folder,
+            entrypoints=entrypoints,
+            assets=assets,
+            objects=objects,
+            newest=self._nursery.newest,
+            tailing=self._tails.is_wanted(specs[0].account_id, specs[0].script),
+        )
+        async with self._starts:
+            workerd = await self._nursery.spawn(configuration, folder, timeout=self.config.start_timeout)
+        return workerd, tuple(entrypoints)
+
+    async def _find_exports(self, spec: VersionSpec, *, is_new: bool = False) -> Exports:
+        """
+        Return what *spec* exports, starting it for that only if it wasn't known.
+
+        Raises:
+            ScriptInvalid: It doesn't start.
+        """
+        key = content_key(spec)
+        known = self._exports.get(key)
+        if known is not None and not is_new:
+            return known
+        if spec.body_part is not None:
+            script = next((module.path for module in spec.modules if module.name == spec.body_part), None)
+            handlers = () if script is None else listeners_of(script)
+        folder = self._nursery.new_folder()
+        try:
+            backends = await self._backends((spec,))
+            configuration = probing(spec, backends=backends, sockets=folder, newest=self._nursery.newest)
+            began = time.monotonic()
+            async with self._starts:
+                workerd = await self._nursery.spawn(configuration, folder, timeout=self.config.start_timeout)
+        except StartFailed as error:
+            if error.timed_out:
+                raise ScriptInvalid("Script startup exceeded CPU time limit.") from error
+            raise ScriptInvalid(refusal(error.output)) from error
+        try:
+            if spec.body_part is not None:
+                exports = Exports(handlers, {}, (), time.monotonic() - began)
+            else:
+                described = await ask(folder / "v0.sock", "/", None)
+                exports = read_exports(described, time.monotonic() - began)
+        finally:
+            workerd.signal(signal.SIGKILL)
+        self._exports[key] = exports
+        return exports
+
+    async def _compose(self, spec: VersionSpec) -> Path:
+        assert spec.assets is not None
+        files = spec.assets.files
+        digest = hashlib.sha256(
+            b"\0".join(f"{name}\0{path}".encode() for name, path in sorted(files.items()))
+        ).hexdigest()
+        folder = self.config.data / "assets" / digest[:2] / digest
+        await asyncio.get_running_loop().run_in_executor(None, compose, files, folder)
+        return folder
+
+    def _objects_folder(self, account_id: str, script: str) -> Path:
+        return self.config.data / "objects" / account_id / script
+
+    async def _backends(self, specs: Iterable[VersionSpec]) -> Backends:
+        callees = {callee: f"unix:{await self._callee_address(callee)}" for callee in callees_of(specs)}
+        return Backends(f"unix:{self._nursery.folder / 'back.sock'}", self._secret, callees)
+
+    # --- calls between Workers
+
+    async def _callee_address(self, callee: Callee) -> str:
+        known = self._callees.get(callee)
+        if known is not None:
+            return known[0]
+        if callee not in self._opening:
+            self._opening[callee] = asyncio.create_task(self._open_callee(callee))
+        try:
+            return await asyncio.shield(self._opening[callee])
+        finally:
+            self._opening.pop(callee, None)
+
+    async def _open_callee(self, callee: Callee) -> str:
+        # RPC connections carry no headers, so this name is what proves the right to connect, besides the folder's mode.
+        path = self._nursery.folder / f"{secrets.token_hex(8)}.sock"
+
+        async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
+            pipe = Pipe(reader, writer, head, lambda: self._connect(callee))
+            pipes = self._pipes.setdefault((callee.account_id, callee.script), set())
+            pipes.add(pipe)
+            try:
+                await pipe.run()
+            finally:
+                pipes.discard(pipe)
+
+        listener = Listener(self._doors, tunnel)
+        await listener.open(path)
+        self._callees[callee] = str(path), listener
+        return str(path)
+
+    async def _connect(self, callee: Callee) -> Lease:
+        """Choose the version that an RPC connection of *callee* leads to from now on."""
+        traffic = self.directory.live_traffic(callee.account_id, callee.script)
+        if not traffic:
+            raise ConnectionRefusedError(f"{callee.script} is not deployed")
+        version_id = choose_version(traffic, callee.script, (), self.random)
+        try:
+            lease = await self.lease(callee.account_id, callee.script, version_id, callee.entrypoint)
+        except (ScriptInvalid, WorkerdUnavailable, EntrypointMissing) as error:
+            raise ConnectionRefusedError(str(error)) from error
+        lease.release()  # The pipe counts sessions itself.
+        return lease
+
+    # --- using versions
+
+    async def lease(
+        self, account_id: str, script: str, version_id: str, entrypoint: str = "", *, is_long: bool = False
+    ) -> Lease:
+        """
+        Return the right to use a version, which is started if it must be. Release it.
+
+        Args:
+            is_long: A WebSocket: not waited for when a process with Durable Objects is exchanged.
+
+        Raises:
+            ScriptInvalid, WorkerdUnavailable: It doesn't run.
+
+            EntrypointMissing: It has no such entrypoint.
+        """
+        version = self._version(account_id, script, version_id)
+        if version is None:
+            raise WorkerdUnavailable(f"{script} has no version {version_id}")
+        key = key_of(version.spec)
+        while True:
+            instance = self._instances.get(key)
+            if instance is not None and (lease := instance.try_lease(version, entrypoint, is_long=is_long)) is not None:
+                if self._tail_switches:
+                    await self._tails_switched()
+                return lease
+            if instance is None:
+                specs = self._group(version.spec) if version.spec.has_durable_objects else (version.spec,)
+                instance = self._instances[key] = Instance(key, specs, self._spawn)
+            elif instance.index_of(version_id) is None:
+                await self._regroup(instance, version.spec)
+            await self._start(instance)
+
+    def _version(self, account_id: str, script: str, version_id: str) -> Version | None:
+        key = (account_id, script, version_id)
+        version = self._versions.get(key)
+        if version is None and (spec := self.directory.spec(*key)) is not None:
+            version = self._versions[key] = Version(spec)
+        return version
+
+    def _group(self, wanted: VersionSpec | None, account_id: str = "", script: str = "") -> tuple[VersionSpec, ...]:
+        """
+        Return the versions of a script with Durable Objects that its process is to serve.
+
+        The one with the most traffic comes first: all objects run its code, since an object can't be in two places.
+        """
+        if wanted is not None:
+            account_id, script = wanted.account_id, wanted.script
+        traffic = self.directory.live_traffic(account_id, script) or ()
+        found = [
+            spec
+            for version_id, _ in sorted(traffic, key=lambda item: -item[1])
+            if (spec := self.directory.spec(account_id, script, version_id)) is not None and spec.has_durable_objects
+        ]
+        if wanted is not None:
+            self._wanted.setdefault((account_id, script), {})[wanted.version_id] = wanted
+        for spec in self._wanted.get((account_id, script), {}).values():
+            if all(spec.version_id != other.version_id for other in found):
+                found.append(spec)
+        return tuple(found)
+
+    async def _regroup(self, instance: Instance, wanted: VersionSpec | None) -> None:
+        account_id, script, _ = instance.key
+        specs = self._group(wanted, account_id, script)
+        try:
+            await instance.replace(specs, patience=self.config.exchange_patience)
+        except StartFailed as error:
+            raise WorkerdUnavailable(refusal(error.output)) from error
 
     async def deployed(self, account_id: str, script: str) -> None:
         """
         Follow a change of *script*'s deployment: call right after the directory has it.
 
         Versions out of traffic are retired after their last request (and `retire_after`); RPC connections of callers
-        are moved to the new deployment. Returns at once; nothing in flight is dropped.
+        are moved to the new deployment; a process with Durable Objects is exchanged. Nothing in flight is dropped.
+
+        Raises:
+            WorkerdUnavailable: The process with Durable Objects doesn't start with the new version; the old one runs.
         """
-        raise NotImplementedError
+        for key, version in self._versions.items():
+            # Migrations may have changed which classes keep objects, also those of older versions.
+            if key[:2] == (account_id, script) and (spec := self.directory.spec(*key)) is not None:
+                version.spec = spec
+        instance = self._instances.get((account_id, script, ""))
+        if instance is not None:
+            live = {version_id for version_id, _ in self.directory.live_traffic(account_id, script) or ()}
+            self._wanted.pop((account_id, script), None)
+            if live:
+                await self._regroup(instance, None)
+        for pipe in self._pipes.get((account_id, script), ()):
+            pipe.repoint()
 
     async def retire(
         self, account_id: str, script: str, version_id: str, *, grace: timedelta = timedelta(seconds=30)
     ) -> None:
         """Let requests in flight end (for at most *grace*), then end the process. Returns when it has ended."""
-        raise NotImplementedError
+        instance = self._instances.get((account_id, script, version_id))
+        if instance is None:
+            return
+        await instance.drain(grace)
+        await self._discard(instance)
 
     async def remove(self, account_id: str, script: str) -> None:
         """End every process of a deleted script and delete what its Durable Objects kept."""
-        raise NotImplementedError
+        ended = [instance for key, instance in self._instances.items() if key[:2] == (account_id, script)]
+        await asyncio.gather(*(self._discard(instance) for instance in ended))
+        for key in [key for key in self._versions if key[:2] == (account_id, script)]:
+            del self._versions[key]
+        self._wanted.pop((account_id, script), None)
+        for disturbed in [key for key in self._disturbances if key[:2] == (account_id, script)]:
+            del self._disturbances[disturbed]
+        folder = self._objects_folder(account_id, script)
+        await asyncio.get_running_loop().run_in_executor(None, lambda: shutil.rmtree(folder, ignore_errors=True))
+
+    async def _end(self, instance: Instance, grace: timedelta) -> None:
+        await instance.drain(grace)
+        self._keep_log(instance)
+        await instance.end()
+
+    async def _discard(self, instance: Instance) -> None:
+        if self._instances.get(instance.key) is instance:
+            del self._instances[instance.key]
+        self._keep_log(instance)
+        await instance.end()
+
+    def _keep_log(self, instance: Instance) -> None:
+        if instance.workerd is None:
+            return
+        for spec in instance.specs:
+            version = self._versions.get((spec.account_id, spec.script, spec.version_id))
+            if version is not None:
+                version.last_log = instance.workerd.log
+
+    async def _tidy(self) -> None:
+        """Once a second: end what is idle or out of traffic, and what uses up its CPU time."""
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(TIDY_SECONDS)
+            now = time.monotonic()
+            for instance in list(self._instances.values()):
+                self._watch_cpu(instance, now, now - last)
+                if self._is_superfluous(instance, now):
+                    # Out of the table before it is told to end: a request that comes now starts another.
+                    del self._instances[instance.key]
+                    self._in_background(self._end(instance, timedelta(0)))
+            last = now
+
+    def _is_superfluous(self, instance: Instance, now: float) -> bool:
+        if instance.in_flight or not instance.is_running:
+            return False
+        account_id, script, version_id = instance.key
+        traffic = self.directory.live_traffic(account_id, script) or ()
+        is_live = bool(traffic) and (not version_id or any(version_id == other for other, _ in traffic))
+        allowed = self.config.idle_timeout if is_live else self.config.retire_after
+        return allowed is not None and now - instance.last_used > allowed.total_seconds()
+
+    def _watch_cpu(self, instance: Instance, now: float, elapsed: float) -> None:
+        """Kill a process that has only computed, and finished nothing, for as long as `cpu_limit`."""
+        if instance.workerd is None or not instance.in_flight:
+            instance.busy_since = None
+            return
+        used = cpu_seconds_of(instance.workerd.pid)
+        if used is None:
+            return
+        is_busy = used - instance.cpu_seconds > 0.5 * elapsed and instance.finished == 0
+        instance.cpu_seconds, instance.finished = used, 0
+        if not is_busy:
+            instance.busy_since = None
+        elif instance.busy_since is None:
+            instance.busy_since = now - elapsed
+        elif now - instance.busy_since > self.config.cpu_limit.total_seconds():
+            instance.is_over_limit = True
+            self._keep_log(instance)
+            instance.workerd.signal(signal.SIGKILL)
+
+    # --- tails
 
     def open_tail(self, account_id: str, script: str, sink: TailSink) -> str:
         """Send each event of *script* to *sink* from now on; return what `close_tail` takes."""
-        raise NotImplementedError
+        tail_id = self._tails.open(account_id, script, sink)
+        self._switch_tails(account_id, script)
+        return tail_id
 
     def close_tail(self, tail_id: str) -> None:
         """Stop sending. Safe to repeat."""
-        raise NotImplementedError
+        key = self._tails.close(tail_id)
+        if key is not None:
+            self._switch_tails(*key)
+
+    def _switch_tails(self, account_id: str, script: str) -> None:
+        for instance in self._instances.values():
+            if instance.key[:2] == (account_id, script):
+                task = asyncio.create_task(self._switch_tail(instance))
+                self._tail_switches.add(task)
+                task.add_done_callback(self._tail_switches.discard)
+
+    async def _switch_tail(self, instance: Instance) -> None:
+        if instance.workerd is None or not instance.is_running:
+            return
+        wanted = self._tails.is_wanted(*instance.key[:2])
+        try:
+            await ask(instance.workerd.folder / "control.sock", "/tailing", {"tailing": wanted})
+        except (OSError, aiohttp.ClientError):
+            return  # It is ending; the next process of this script is told at its start.
+
+    async def _tails_switched(self) -> None:
+        """Wait until the processes know who listens, so that the request after `open_tail` is seen."""
+        await asyncio.wait(list(self._tail_switches))
+
+    def deliver_tail(self, account_id: str, script: str, version_id: str, events: Iterable[Mapping[str, Any]]) -> None:
+        """Pass on what a process of *script* tells about one of its versions."""
+        if not self._tails.is_wanted(account_id, script):
+            return
+        version = self._version(account_id, script, version_id)
+        if version is None:
+            return
+        for event in events:
+            self._tails.deliver(account_id, script, event_of(event, version.spec, self.wall_times))
+
+    # --- events without a request
 
     async def trigger_scheduled(
         self, account_id: str, script: str, cron: str, scheduled_time: datetime
     ) -> Mapping[str, Any]:
-        """Run the live version's ``scheduled`` handler; return ``{"outcome": …, "noRetry": bool}``."""
-        raise NotImplementedError
+        """
+        Run the live version's ``scheduled`` handler; return ``{"outcome": …, "noRetry": bool}``.
+
+        Raises:
+            WorkerdUnavailable: Nothing is deployed, or it doesn't run.
+        """
+        milliseconds = round(scheduled_time.timestamp() * 1000)
+        return await self._order(account_id, script, "/scheduled", {"cron": cron, "scheduledTime": milliseconds})
 
     async def deliver_queue(
         self, account_id: str, script: str, queue_name: str, messages: Sequence[Mapping[str, Any]]
     ) -> Mapping[str, Any]:
-        """Run the live version's ``queue`` handler; return ``{outcome, ackAll, retryBatch, explicitAcks, …}``."""
-        raise NotImplementedError
+        """
+        Run the live version's ``queue`` handler; return ``{outcome, ackAll, retryBatch, explicitAcks, retryMessages}``.
+
+        Args:
+            messages: Mappings of ``id``, ``timestamp`` (milliseconds), ``attempts``, ``body`` (base64) and
+                ``contentType``.
+
+        Raises:
+            WorkerdUnavailable: Nothing is deployed, or it doesn't run.
+        """
+        return await self._order(account_id, script, "/queue", {"queue": queue_name, "messages": list(messages)})
+
+    async def _order(self, account_id: str, script: str, path: str, order: Mapping[str, Any]) -> Mapping[str, Any]:
+        traffic = self.directory.live_traffic(account_id, script)
+        if not traffic:
+            raise WorkerdUnavailable(f"{script} is not deployed")
+        version_id = choose_version(traffic, script, (), self.random)
+        lease = await self.lease(account_id, script, version_id)
+        try:
+            workerd = lease.instance.workerd
+            if workerd is None or not has_script(lease.version.spec):
+                raise WorkerdUnavailable(f"{script} has no handlers")
+            lease.version.requests += 1
+            index = lease.instance.index_of(version_id)
+            answer: Mapping[str, Any] = await ask(workerd.folder / "control.sock", path, {**order, "version": index})
+            if answer.get("outcome") != "ok":
+                lease.version.errors += 1
+            return answer
+        except (OSError, aiohttp.ClientError) as error:
+            lease.version.errors += 1
+            raise WorkerdUnavailable(f"{script} ended while it handled the event") from error
+        finally:
+            lease.release()
+
+    # --- disturbing and looking
 
     def disturb(self, account_id: str, script: str, version_id: str | None, disturbance: Disturbance | None) -> None:
         """Make a version (all versions of *script* if None) misbehave; None ends it."""
-        raise NotImplementedError
+        key = (account_id, script, version_id)
+        if disturbance is None:
+            self._disturbances.pop(key, None)
+        else:
+            self._disturbances[key] = disturbance
 
     def disturbances(self) -> Mapping[tuple[str, str, str | None], Disturbance]:
         """Return what misbehaves now, by account, script and version (None: all of them)."""
-        raise NotImplementedError
+        return dict(self._disturbances)
 
-    @property
-    def ignore_overrides(self) -> bool:
-        """Whether version overrides are ignored for every Worker, for rehearsing what a smoke test must not trust."""
-        raise NotImplementedError
+    def disturbance_of(self, account_id: str, script: str, version_id: str) -> Disturbance | None:
+        """Return how this version misbehaves: its own way before the script's."""
+        if not self._disturbances:
+            return None
+        own = self._disturbances.get((account_id, script, version_id))
+        return own or self._disturbances.get((account_id, script, None))
 
-    @ignore_overrides.setter
-    def ignore_overrides(self, value: bool) -> None:
-        raise NotImplementedError
+    def count_injected(self, account_id: str, script: str, version_id: str, status: int) -> None:
+        """Count a request that a disturbance answered."""
+        version = self._version(account_id, script, version_id)
+        if version is not None:
+            version.requests += 1
+            version.errors += 1
+            if status:
+                version.responses[f"{status // 100}xx"] += 1
 
     def stats(self) -> Sequence[VersionStats]:
         """Return what each version seen since the start has done."""
-        raise NotImplementedError
+        found = []
+        for (account_id, script, version_id), version in self._versions.items():
+            instance = self._instances.get(key_of(version.spec))
+            is_here = instance is not None and instance.is_running and instance.index_of(version_id) is not None
+            pid = instance.workerd.pid if instance is not None and is_here and instance.workerd is not None else None
+            found.append(
+                VersionStats(
+                    account_id,
+                    script,
+                    version_id,
+                    requests=version.requests,
+                    errors=version.errors,
+                    responses=dict(version.responses),
+                    in_flight=version.in_flight,
+                    pid=pid,
+                    memory_bytes=None if pid is None else memory_of(pid),
+                )
+            )
+        return found
 
     def log(self, account_id: str, script: str, version_id: str) -> str:
         """Return the last 64 KiB that this version's workerd printed."""
-        raise NotImplementedError
+        version = self._versions.get((account_id, script, version_id))
+        if version is None:
+            return ""
+        instance = self._instances.get(key_of(version.spec))
+        if instance is not None and instance.workerd is not None and instance.index_of(version_id) is not None:
+            return instance.workerd.log
+        return version.last_log
+
+
+def has_script(spec: VersionSpec) -> bool:
+    """Whether there is code to run, not only assets."""
+    return spec.main_module is not None or spec.body_part is not None
+
+
+def key_of(spec: VersionSpec) -> Key:
+    """Return whose process serves *spec*."""
+    return spec.account_id, spec.script, "" if spec.has_durable_objects else spec.version_id
+
+
+async def ask(socket: Path, path: str, order: Mapping[str, Any] | None) -> Any:
+    """
+    Send one request to a process's own code and return its JSON.
+
+    Raises:
+        OSError, aiohttp.ClientError: The process is gone.
+    """
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session,
+        session.post(f"http://control{path}", json=order) as answer,
+    ):
+        if answer.status != 200:
+            raise aiohttp.ClientPayloadError(f"workerd answered {answer.status}: {await answer.text()}")
+        return await answer.json()

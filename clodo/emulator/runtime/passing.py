@@ -1,0 +1,199 @@
+"""One request to one version: disturbed if asked for, counted, and answered by a page if the Worker isn't able."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from starlette.types import Receive, Scope, Send
+
+from clodo.emulator.runtime import pages
+from clodo.emulator.runtime.configuration import CALLER_HEADER, CF_HEADER, SECRET_HEADER
+from clodo.emulator.runtime.forwarding import HOP_BY_HOP, Ending, Headers, Outcome, refuse_websocket
+from clodo.emulator.runtime.instances import EntrypointMissing, Lease
+from clodo.emulator.runtime.ports import Disturbance, ScriptInvalid, WorkerdUnavailable
+
+if TYPE_CHECKING:
+    from clodo.emulator.runtime.runtime import Runtime
+
+#: Key of ``scope["extensions"]`` under which a server may give a function that cuts the connection.
+RESET = "clodo.reset"
+#: What a Worker's own requests come from, on Cloudflare.
+WORKER_ADDRESS = b"2a06:98c0:3600::103"
+COLO = "LOC"
+
+_CF_HEADER = CF_HEADER.encode()
+_INTERNAL = frozenset((SECRET_HEADER.encode(), CALLER_HEADER.encode(), _CF_HEADER))
+_PROTOCOL_HEADER = b"x-forwarded-proto"
+#: Set by the edge; what a client says about them is not believed.
+_EDGE_HEADERS = frozenset(
+    (b"cf-connecting-ip", b"cf-ray", b"cf-visitor", b"cf-ipcountry", b"x-real-ip", b"cf-worker", _PROTOCOL_HEADER)
+)
+_CF_OBJECT = {
+    "colo": COLO,
+    "country": "XX",
+    "continent": "EU",
+    "timezone": "Etc/UTC",
+    "asn": 64512,
+    "asOrganization": "Embedded cloud",
+    "clientAcceptEncoding": "",
+    "edgeRequestKeepAliveStatus": 1,
+    "requestPriority": "",
+    "tlsCipher": "AEAD-AES128-GCM-SHA256",
+    "tlsVersion": "TLSv1.3",
+}
+
+
+def new_ray() -> str:
+    """Return the id of a request, as ``CF-Ray`` shows it."""
+    return f"{uuid.uuid4().hex[:16]}-{COLO}"
+
+
+def public_headers(scope: Scope, ray: str) -> Headers:
+    """Return the headers with which a request from outside reaches a Worker."""
+    client = scope.get("client")
+    address = client[0].encode() if client else WORKER_ADDRESS
+    protocol = next((value for name, value in scope["headers"] if name == _PROTOCOL_HEADER), b"https")
+    encoding = next((value for name, value in scope["headers"] if name == b"accept-encoding"), b"")
+    cf_object = {
+        **_CF_OBJECT,
+        "httpProtocol": f"HTTP/{scope.get('http_version', '1.1')}",
+        "clientAcceptEncoding": encoding.decode("latin-1"),
+    }
+    kept = [
+        (name, value)
+        for name, value in scope["headers"]
+        if name not in HOP_BY_HOP and name not in _INTERNAL and name not in _EDGE_HEADERS
+    ]
+    return [
+        *kept,
+        (b"cf-connecting-ip", address),
+        (b"cf-ipcountry", b"XX"),
+        (b"cf-ray", ray.removesuffix(f"-{COLO}").encode()),
+        (b"cf-visitor", b'{"scheme":"%s"}' % protocol),
+        (b"x-real-ip", address),
+        (_PROTOCOL_HEADER, protocol),
+        (_CF_HEADER, json.dumps(cf_object).encode()),
+    ]
+
+
+def binding_headers(scope: Scope) -> Headers:
+    """Return the headers with which a request through a service binding reaches a Worker: the caller's own."""
+    hidden = _INTERNAL - {_CF_HEADER}
+    return [(name, value) for name, value in scope["headers"] if name not in HOP_BY_HOP and name not in hidden]
+
+
+async def pass_to_version(
+    runtime: Runtime,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    account_id: str,
+    script: str,
+    version_id: str,
+    entrypoint: str = "",
+    headers: Headers,
+    extra: Headers,
+    host: str,
+    ray: str,
+) -> None:
+    """
+    Let a version answer the request of *scope*.
+
+    Args:
+        headers: To send to the Worker.
+
+        extra: To add to the response.
+    """
+    disturbance = runtime.disturbance_of(account_id, script, version_id)
+    if disturbance is not None:
+        if disturbance.latency_ms:
+            await asyncio.sleep(disturbance.latency_ms / 1000)
+        injected = await _disturb(runtime, disturbance, scope, receive, send, extra)
+        if injected is not None:
+            runtime.count_injected(account_id, script, version_id, injected)
+            return
+    is_websocket = scope["type"] == "websocket"
+    try:
+        lease = await runtime.lease(account_id, script, version_id, entrypoint, is_long=is_websocket)
+    except (ScriptInvalid, WorkerdUnavailable) as error:
+        await send_page(scope, send, pages.worker_unavailable(host, ray, error.message), extra)
+        return
+    except EntrypointMissing:
+        why = f"{script} has no entrypoint named {entrypoint}"
+        await send_page(scope, send, pages.worker_unavailable(host, ray, why), extra)
+        return
+    began = time.monotonic()
+    try:
+        lease.version.requests += 1
+        serve = lease.upstream.websocket if is_websocket else lease.upstream.http
+        outcome = await serve(scope, receive, send, headers, extra)
+        runtime.wall_times.note(ray.removesuffix(f"-{COLO}"), (time.monotonic() - began) * 1000)
+        await _conclude(lease, outcome, scope, send, extra, host, ray)
+    finally:
+        lease.release()
+
+
+async def _conclude(
+    lease: Lease, outcome: Outcome, scope: Scope, send: Send, extra: Headers, host: str, ray: str
+) -> None:
+    """Count what became of a request, and answer it if the Worker has not."""
+    version = lease.version
+    if outcome.ending is Ending.CLIENT_LEFT:
+        return
+    if outcome.ending is Ending.ANSWERED:
+        version.responses[f"{outcome.status // 100}xx"] += 1
+        return
+    version.errors += 1
+    version.responses["5xx"] += 1
+    if outcome.started:
+        cut(scope)
+    elif lease.instance.is_over_limit:
+        await send_page(scope, send, pages.worker_exceeded_limits(host, ray), extra)
+    else:
+        await send_page(scope, send, pages.worker_threw(host, ray), extra)
+
+
+async def _disturb(
+    runtime: Runtime, disturbance: Disturbance, scope: Scope, receive: Receive, send: Send, extra: Headers
+) -> int | None:
+    """Answer, or not, as *disturbance* says; return the status (0 for none), None to go on as usual."""
+    if disturbance.hang:
+        while (await receive())["type"] not in ("http.disconnect", "websocket.disconnect"):
+            continue
+        return 0
+    if disturbance.drop:
+        cut(scope)
+        return 0
+    if disturbance.error_rate and runtime.random() < disturbance.error_rate:
+        body = f"error {disturbance.error_status} injected by the embedded cloud\n".encode()
+        page = pages.Page(disturbance.error_status, body, b"text/plain; charset=UTF-8")
+        await send_page(scope, send, page, extra)
+        return disturbance.error_status
+    return None
+
+
+def cut(scope: Scope) -> None:
+    """Close the client's connection without another word, where the server lets us."""
+    reset = scope.get("extensions", {}).get(RESET)
+    if reset is not None:
+        reset()
+
+
+async def send_page(scope: Scope, send: Send, page: pages.Page, extra: Headers) -> None:
+    """Answer with one of the edge's own pages."""
+    headers = [
+        (b"content-type", page.content_type),
+        (b"content-length", str(len(page.body)).encode()),
+        (b"cache-control", b"private, max-age=0, no-store, no-cache, must-revalidate"),
+        *extra,
+    ]
+    if scope["type"] == "websocket":
+        await refuse_websocket(scope, send, page.status, page.body, headers)
+        return
+    await send({"type": "http.response.start", "status": page.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else page.body})
