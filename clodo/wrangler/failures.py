@@ -89,17 +89,20 @@ def error_from_call(command: str, call: Call) -> ClodoError:
 
 def _culprit(calls: Sequence[Call], failed: Mapping[str, Any], told: str) -> Call | None:
     """Find the request that wrangler died of; not every failed request is one: a missing Worker may be expected."""
-    failures = [call for call in calls if call.is_failure and not _WHOAMI.match(call.path)]
-    named = _FAILED_REQUEST.search(str(failed.get("message") or "")) or _FAILED_REQUEST.search(told)
-    if named:
-        path = named["path"].partition("?")[0]
-        return next((call for call in reversed(failures) if call.path == path), None)
+    failures = [call for call in calls if call.is_failure]
+    # After an authentication error wrangler asks who it is, and dies of *that* request's failure.
+    failures = [call for call in failures if not _WHOAMI.match(call.path)] or failures
+    for text in (str(failed.get("message") or ""), told):
+        named = _FAILED_REQUEST.search(text)
+        path = named["path"].partition("?")[0] if named else None
+        if found := [call for call in failures if call.path == path]:
+            return found[-1]
     code = failed.get("code") or code_in(told)
-    if code:
-        return next((call for call in reversed(failures) if call.code == code), None)
+    if found := [call for call in failures if code and call.code == code]:
+        return found[-1]
     # wrangler hides the request behind words of its own. What it was is only sure if nothing went on after it.
     last = calls[-1] if calls else None
-    return last if last is not None and last in failures else None
+    return last if last is not None and last in failures and not code else None
 
 
 def _right(path: str) -> str:

@@ -270,7 +270,7 @@ def _run_npm(plan: _Plan, folder: Path, say: Progress) -> None:
         *("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-progress", "--no-update-notifier"),
         *("--loglevel=http", "--prefer-offline"),
         *(
-            "--fetch-retries=3",
+            "--fetch-retries=2",
             "--fetch-retry-factor=2",
             "--fetch-retry-mintimeout=500",
             "--fetch-retry-maxtimeout=4000",
