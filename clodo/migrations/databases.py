@@ -163,14 +163,7 @@ def apply(
     done: list[Applied] = []
     for migration, statements in todo:
         call = _Call(d1, database_id, table, elapsed, pause)
-        try:
-            applied = _apply_one(call, migration, statements, release_id)
-        except MigrationFailed as error:
-            error.applied = tuple(before.name for before in done)
-            error.bookmark = _bookmark(d1, database_id) if done else None
-            if done:
-                error.message += f" (applied before it, and kept: {', '.join(error.applied)})"
-            raise
+        applied = _apply_one(call, migration, statements, release_id, before=tuple(one.name for one in done))
         done.append(applied)
         on_applied(applied)
     if done:
@@ -266,7 +259,14 @@ class _Call:
         return next((row for row in rows if row.name == name), None)
 
 
-def _apply_one(call: _Call, migration: Migration, statements: Sequence[Statement], release_id: str | None) -> Applied:
+def _apply_one(
+    call: _Call,
+    migration: Migration,
+    statements: Sequence[Statement],
+    release_id: str | None,
+    *,
+    before: tuple[str, ...],
+) -> Applied:
     table, name = _identifier(call.table), _text(migration.name)
     sql = _joined(
         CREATE_TABLE.format(table=table),
@@ -293,7 +293,13 @@ def _apply_one(call: _Call, migration: Migration, statements: Sequence[Statement
                 f"{migration.name}: somebody else applied it meanwhile", hint="Look with `clodo database status`."
             ) from error
         raise _failed(
-            call, migration.path, statements, error, did_stay=lambda row: row is not None, name=migration.name
+            call,
+            migration.path,
+            statements,
+            error,
+            name=migration.name,
+            did_stay=lambda row: row is not None,
+            before=before,
         ) from error
     return Applied(
         name=migration.name,
@@ -328,6 +334,7 @@ def _failed(
     *,
     name: str,
     did_stay: Callable[[AppliedRow | None], bool],
+    before: tuple[str, ...] = (),
 ) -> MigrationFailed:
     number = None
     try:
@@ -346,8 +353,13 @@ def _failed(
         text = " ".join(statement.text.split())
         text = text if len(text) <= 100 else text[:99] + "…"
         place = f"{path}:{statement.line}: statement {number} of {len(statements)} failed ({text})"
+    kept = f"; applied before it, and kept: {', '.join(before)}" if before else ""
     return MigrationFailed(
-        f"{place}: {error.message}; {aftermath}", statement=number, hint="Correct the file and run it again."
+        f"{place}: {error.message}; {aftermath}{kept}",
+        statement=number,
+        applied=before,
+        bookmark=_bookmark(call.d1, call.database_id) if before else None,
+        hint="Correct the file and run it again.",
     )
 
 
