@@ -79,6 +79,11 @@ class CloudflareAccount(CredentialsBlock):
             raise ValueError(f"{url!r} would carry the token unencrypted; use https, or a loopback address")
         return url.rstrip("/")
 
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it is an account of an embedded cloud, not of Cloudflare's."""
+        return self.edge_url is not None and _is_loopback(urlsplit(self.base_url).hostname or "")
+
     def get_client(self) -> Cloudflare:
         """Return a client for this account; use it as a context manager."""
         from clodo.cloudflare.client import Cloudflare

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import yaml
 from prefect.blocks.core import Block
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
@@ -150,38 +150,39 @@ def register(
     with named_as_ours():
         for block in ALL_BLOCKS:
             block.register_type_and_schema()
-        with get_client(sync_client=True) as client:
-            make_work_pool(client)
-            limits = make_limits(client)
+        make_work_pool()
+        limits = make_limits()
         saved = tuple(_save(name, block) for name, block in (blocks or {}).items())
         deployments = tuple(_deploy(declared, workspace) for declared in declared_deployments(file))
     return Registered(WORK_POOL, tuple(block.get_block_type_slug() for block in ALL_BLOCKS), saved, limits, deployments)
 
 
-def make_work_pool(client: SyncPrefectClient) -> None:
+def make_work_pool() -> None:
     """Make the process work pool unless it is there."""
-    try:
-        client.read_work_pool(WORK_POOL)
-    except ObjectNotFound:
-        client.create_work_pool(
-            WorkPoolCreate(
-                name=WORK_POOL,
-                type="process",
-                description="Runs Clodo's flows as processes of one machine.",
-                base_job_template=ProcessWorker.get_default_base_job_template(),
-                # A run is a Python process of some 200 MB that drives wrangler; more than this gains nothing.
-                concurrency_limit=max(4, os.cpu_count() or 1),
-            )
-        )
-
-
-def make_limits(client: SyncPrefectClient) -> tuple[str, ...]:
-    """Make the global concurrency limits that are missing; return the names of all."""
-    for name, limit in GLOBAL_LIMITS.items():
+    with get_client(sync_client=True) as client:
         try:
-            client.read_global_concurrency_limit_by_name(name)
+            client.read_work_pool(WORK_POOL)
         except ObjectNotFound:
-            client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=limit))
+            client.create_work_pool(
+                WorkPoolCreate(
+                    name=WORK_POOL,
+                    type="process",
+                    description="Runs Clodo's flows as processes of one machine.",
+                    base_job_template=ProcessWorker.get_default_base_job_template(),
+                    # A run is a Python process of some 200 MB that drives wrangler; more than this gains nothing.
+                    concurrency_limit=max(4, os.cpu_count() or 1),
+                )
+            )
+
+
+def make_limits() -> tuple[str, ...]:
+    """Make the global concurrency limits that are missing; return the names of all."""
+    with get_client(sync_client=True) as client:
+        for name, limit in GLOBAL_LIMITS.items():
+            try:
+                client.read_global_concurrency_limit_by_name(name)
+            except ObjectNotFound:
+                client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=limit))
     return tuple(GLOBAL_LIMITS)
 
 

@@ -1,4 +1,4 @@
-"""Where log lines go while a command runs: never to standard output."""
+"""Where log lines go while a command runs: to standard error, masked, and only those that an operator wants."""
 
 from __future__ import annotations
 
@@ -6,30 +6,35 @@ import logging
 import sys
 from pathlib import Path
 
-import structlog
+from clodo import logs
 
-_PREFECT = "prefect."
+_PREFECT = "prefect"
 _RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
 
 def send_to_standard_error(*, debug: bool) -> None:
     """Send the library's own events to standard error; those below a warning only when debugging."""
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if debug else logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
-    )
+    logs.configure(level=logging.DEBUG if debug else logging.WARNING)
+    if not debug:
+        for handler in logging.getLogger().handlers:
+            if handler.get_name() == logs.HANDLER_NAME:
+                handler.addFilter(_is_not_prefects)
 
 
 def narrate_flows(*, debug: bool) -> None:
     """
     Show what flows and tasks say of themselves, one plain line each, instead of Prefect's own console log.
 
-    With *debug* Prefect's console log stays as it is.
+    What goes to Prefect's API is masked too. With *debug* Prefect's console log stays as it is.
     """
     from prefect.logging.configuration import setup_logging
-    from prefect.logging.handlers import PrefectConsoleHandler
+    from prefect.logging.handlers import APILogHandler, PrefectConsoleHandler
 
     setup_logging()
+    for name in _RUN_LOGGERS:
+        for handler in logging.getLogger(name).handlers:
+            if isinstance(handler, APILogHandler):
+                handler.addFilter(logs.MaskingFilter())
     if debug:
         return
     root = logging.getLogger()
@@ -40,16 +45,19 @@ def narrate_flows(*, debug: bool) -> None:
 
 
 class Narrator(logging.Handler):
-    """Prints what our flows and tasks log; of all others only warnings, and no tracebacks."""
+    """Prints what our flows and tasks log; of Prefect's own lines only errors, and no tracebacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addFilter(logs.MaskingFilter())
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print *record*'s text on standard error if it is for an operator."""
         if not _is_for_operators(record):
             return
         try:
-            text = record.getMessage()
             opening = "Warning: " if record.levelno >= logging.WARNING else ""
-            print(f"{opening}{text}", file=sys.stderr, flush=True)
+            print(f"{opening}{record.getMessage()}", file=sys.stderr, flush=True)
         except (OSError, ValueError):
             self.handleError(record)
 
@@ -57,11 +65,13 @@ class Narrator(logging.Handler):
 def _is_for_operators(record: logging.LogRecord) -> bool:
     if record.name.startswith(_RUN_LOGGERS):
         # The engine logs to the same loggers: that a run began, ended, and the traceback of what main() explains.
-        return record.levelno >= logging.INFO and not _is_prefects(record)
-    if record.name.startswith(_PREFECT):
-        return record.levelno >= logging.ERROR
-    return record.levelno >= logging.WARNING
+        return record.levelno >= logging.INFO and not _is_by_prefect(record)
+    return record.name.startswith(_PREFECT) and record.levelno >= logging.ERROR
 
 
-def _is_prefects(record: logging.LogRecord) -> bool:
+def _is_by_prefect(record: logging.LogRecord) -> bool:
     return "prefect" in Path(record.pathname).parts and record.funcName != "print_as_log"
+
+
+def _is_not_prefects(record: logging.LogRecord) -> bool:
+    return not record.name.startswith(_PREFECT)

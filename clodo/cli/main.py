@@ -25,6 +25,7 @@ COMMANDS = {
     "deploy": Lazy("clodo.cli.deploy", "deploy", "Release one target, or several."),
     "portfolio": Lazy("clodo.cli.portfolio", "app", "All targets that belong together."),
     "rollback": Lazy("clodo.cli.rollback", "rollback", "Put a target back to a version that worked."),
+    "reconcile": Lazy("clodo.cli.reconcile", "reconcile", "Finish or undo what a dead process left half-way."),
     "release": Lazy("clodo.cli.release", "app", "What was released, and what was left unfinished."),
     "database": Lazy("clodo.cli.database", "app", "D1 databases and their migrations."),
 }

@@ -14,6 +14,12 @@ WorkspaceOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+TARGET_FORM = "api, api@staging, api@production/acme."
+TargetArgument = Annotated[str, typer.Argument(metavar="TARGET", help=TARGET_FORM, show_default=False)]
+TargetsArgument = Annotated[list[str] | None, typer.Argument(metavar="TARGET", help=TARGET_FORM, show_default=False)]
+SomeTargetsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="TARGET", help="Only these; all if left out.", show_default=False)
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the audit trail.")]
 

@@ -96,12 +96,22 @@ def ask(question: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    if not has_terminal():
-        raise Refused(f"{question} Nobody can be asked without a terminal.", hint="Add --yes to answer it.")
+    raise_if_nobody_can_be_asked(question)
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     answer = sys.stdin.readline()
     if answer.strip().lower() not in ("y", "yes"):
         raise Refused("Declined; nothing was done.")
+
+
+def raise_if_nobody_can_be_asked(question: str) -> None:
+    """
+    Find out before anything is begun that *question* would have nobody to answer it.
+
+    Raises:
+        Refused: There is no terminal.
+    """
+    if not has_terminal():
+        raise Refused(f"{question} Nobody can be asked without a terminal.", hint="Add --yes to answer it.")
 
 
 def choose(question: str, choices: Sequence[str]) -> list[str]:

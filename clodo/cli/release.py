@@ -8,6 +8,7 @@ import typer
 
 from clodo.cli.options import JsonOption, WorkspaceOption
 from clodo.cli.output import moment, short, show, show_json, show_table
+from clodo.cli.reconcile import reconcile
 from clodo.cli.session import open_ledger, workspace_folder
 
 if TYPE_CHECKING:
@@ -117,3 +118,6 @@ def _whole(target: str | None) -> str | None:
     from clodo.workspace.targets import Target
 
     return str(Target.parse(target))
+
+
+app.command("resume")(reconcile)
