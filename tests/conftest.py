@@ -10,7 +10,7 @@ import pytest
 from clodo.settings import Settings
 from clodo.wrangler.toolchain import Toolchain, install
 
-pytest_plugins = ["tests.fixtures.prefect_harness"]
+pytest_plugins = ["tests.fixtures.prefect_harness", "tests.fixtures.embedded_cloud"]
 
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
