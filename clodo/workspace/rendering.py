@@ -46,6 +46,8 @@ def render_config(
     """
     Return the config to write as ``wrangler.json`` in the folder *destination*.
 
+    wrangler must be run *in* that folder: it finds a ``tsconfig`` only when its working directory is the config's.
+
     Args:
         effective: What the Worker gets.
 
