@@ -68,7 +68,7 @@ class SecretMask:
         if isinstance(value, bytes | bytearray):
             return self.text(bytes(value).decode("utf-8", "backslashreplace"))
         if isinstance(value, Mapping):
-            return {self.value(key): self._field(key, item) for key, item in value.items()}
+            return {self.value(key): self.field(key, item) for key, item in value.items()}
         if isinstance(value, tuple):
             items = [self.value(item) for item in value]
             # A named tuple takes its fields one by one.
@@ -85,7 +85,8 @@ class SecretMask:
         masked = self.text(shown)
         return value if masked == shown else masked
 
-    def _field(self, key: object, item: Any) -> Any:
+    def field(self, key: object, item: Any) -> Any:
+        """Return the *item* of a field without secrets; all of it is one if *key* says so."""
         if isinstance(key, str) and _SECRET_FIELD.search(key) and item not in (None, "") and not isinstance(item, bool):
             return MASK
         return self.value(item)
@@ -114,7 +115,7 @@ class MaskSecrets:
 
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """Return the event without secrets."""
-        return {str(self._mask.value(key)): self._mask._field(key, item) for key, item in event.items()}
+        return {str(self._mask.value(key)): self._mask.field(key, item) for key, item in event.items()}
 
 
 class MaskingFilter(logging.Filter):
@@ -126,38 +127,64 @@ class MaskingFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Mask *record* in place and let it pass."""
-        mask = self._mask
-        if not isinstance(record.msg, dict):
-            # Put together first: a secret may stand half in the message and half in an argument.
-            try:
-                record.msg = mask.text(record.getMessage())
-            except (TypeError, ValueError):
-                # Arguments that don't fit: logging reports that itself, with what it finds in the record.
-                record.msg, record.args = mask.text(str(record.msg)), _masked_arguments(mask, record.args)
-            else:
-                record.args = None
-        else:
-            record.msg = mask.value(record.msg)
-            record.args = _masked_arguments(mask, record.args)
-        if record.exc_info and not record.exc_text:
-            record.exc_text = logging.Formatter().formatException(record.exc_info)
-        if record.exc_text:
-            record.exc_text = mask.text(record.exc_text)
-            # A formatter that renders the exception again would bring the secret back.
-            record.exc_info = None
-        if record.stack_info:
-            record.stack_info = mask.text(record.stack_info)
+        _mask_record(record, self._mask)
         for name, extra in list(record.__dict__.items()):
             if name not in _OWN_FIELDS:
-                record.__dict__[name] = mask._field(name, extra)
+                record.__dict__[name] = self._mask.field(name, extra)
         return True
 
 
 _OWN_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
 
-def _masked_arguments(mask: SecretMask, arguments: Any) -> Any:
-    return mask.value(arguments) if arguments else arguments
+def _mask_record(record: logging.LogRecord, mask: SecretMask) -> None:
+    arguments = record.args
+    if isinstance(record.msg, str):
+        # Put together first: a secret may stand half in the message and half in an argument.
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError, KeyError):
+            # Arguments that don't fit: logging reports that itself, with what it finds in the record.
+            record.msg, record.args = mask.text(record.msg), mask.value(arguments)
+        else:
+            masked = mask.text(text)
+            if masked != text:
+                record.msg, record.args = masked, None
+    else:
+        record.msg, record.args = mask.value(record.msg), mask.value(arguments)
+    if record.exc_info and record.exc_info[0] is not None:
+        record.exc_text = record.exc_text or logging.Formatter().formatException(record.exc_info)
+        # A formatter that renders the exception again would bring the secret back.
+        record.exc_info = None
+    if record.exc_text:
+        record.exc_text = mask.text(record.exc_text)
+    if record.stack_info:
+        record.stack_info = mask.text(record.stack_info)
+
+
+def mask_every_record(mask: SecretMask = PROCESS_SECRETS) -> None:
+    """
+    Mask the standard library's records as they are made, for every handler of this process, whoever added it.
+
+    Extra fields are added to a record later; for those a handler needs a `MaskingFilter`.
+    """
+    factory = logging.getLogRecordFactory()
+    inner = getattr(factory, "unmasked", factory)
+
+    def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record: logging.LogRecord = inner(*args, **kwargs)
+        _mask_record(record, mask)
+        return record
+
+    make.unmasked = inner  # type: ignore[attr-defined]
+    logging.setLogRecordFactory(make)
+
+
+def _keep_exception(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    record = event.get("_record")
+    if isinstance(record, logging.LogRecord) and record.exc_text:
+        event["exception"] = record.exc_text
+    return event
 
 
 def configure(
@@ -182,6 +209,7 @@ def configure(
 
         mask: Which secrets.
     """
+    mask_every_record(mask)
     target = stream if stream is not None else sys.stderr
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -211,7 +239,7 @@ def configure(
     handler.addFilter(MaskingFilter(mask))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, _keep_exception],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -16,6 +16,8 @@ from clodo.errors import NotFound, VersionNotFound
 
 if TYPE_CHECKING:
     from clodo.cloudflare.api import Api
+
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class DeploymentAnnotations(Model):
@@ -68,10 +70,8 @@ class Deployment(Model):
 def _read_list(found: Any) -> list[Deployment]:
     items = found.get("deployments") if isinstance(found, dict) else found
     deployments = [Deployment.model_validate(item) for item in items or ()]
-    # Cloudflare answers the newest first, but says so nowhere; wrangler sorts them again too.
-    if all(deployment.created_on for deployment in deployments):
-        deployments.sort(key=lambda deployment: str(deployment.created_on), reverse=True)
-    return deployments
+    # Cloudflare answers the newest first, but says so nowhere; wrangler sorts them too. Equal ones keep order.
+    return sorted(deployments, key=lambda deployment: deployment.created_on or NEVER, reverse=True)
 
 
 class Deployments:

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clodo.errors import AmbiguousName, DatabaseNotFound
@@ -29,7 +29,8 @@ def server(count: int, *, most: int, totals: bool, ignores_page: bool = False) -
     return answer
 
 
-@given(count=st.integers(0, 450), most=st.integers(1, 150), totals=st.booleans())
+@settings(max_examples=60, deadline=None)
+@given(count=st.integers(0, 320), most=st.integers(20, 150), totals=st.booleans())
 def test_every_item_comes_once_and_in_order(count, most, totals):
     """However many there are and whatever size of page is granted, the list is whole."""
     wire = wired(server(count, most=most, totals=totals))
@@ -43,6 +44,7 @@ def test_every_item_comes_once_and_in_order(count, most, totals):
         assert len(wire.requests) == max(pages, 1)
 
 
+@settings(max_examples=20, deadline=None)
 @given(count=st.integers(0, 300))
 def test_a_server_that_ignores_the_page_does_not_loop_us(count):
     """A list that is the same on every page ends."""
@@ -111,6 +113,7 @@ def test_a_name_that_two_have_is_ambiguous():
         wire.cloudflare.d1.get_by_name("shop")
 
 
+@settings(max_examples=50, deadline=None)
 @given(pages=st.lists(st.lists(st.text(min_size=1, max_size=5), max_size=4), min_size=1, max_size=6))
 def test_keys_come_by_cursor_until_there_is_none(pages):
     """Every key comes once, in order; empty pages in the middle don't end the list."""
