@@ -144,7 +144,9 @@ class Wrangler:
         Upload a version of a Worker that exists; it gets no traffic.
 
         Args:
-            config: The rendered wrangler config of the target, without environments, build step and triggers.
+            config: The rendered wrangler config of the target, without environments, build step and triggers. Where it
+                lies matters: wrangler writes the sources' paths, relative to the config's folder, into the bundle, so
+                the content's hash is the same on every machine only if it lies at the same place beside them.
 
             worker: The Worker's name; anything else that the config would upload is refused.
 
