@@ -13,7 +13,7 @@ def names(folder, pattern="*.sql"):
 
 
 def test_files_come_in_wranglers_order(folder, write):
-    """By leading number, then by name; what has no number comes last; wrangler's own order was recorded here."""
+    """By leading number, then by name; what has no number comes last; as wrangler 4.164.0 sorts these."""
     for name in ("0010_b.sql", "2_c.sql", "0002_a.sql", "notes.sql", "Zebra.sql", "20240101120000_d.sql", "0002b.sql"):
         write(name)
 
