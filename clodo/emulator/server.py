@@ -200,6 +200,14 @@ class EmbeddedCloud:
 
         self._ask(act)
 
+    def tail_listeners(self, account_id: str, script: str) -> int:
+        """Return how many WebSockets are receiving the Worker's events now."""
+
+        async def count(cloud: Cloud) -> int:
+            return cloud.tails.listeners(account_id, script)
+
+        return self._ask(count)
+
     def _ask(self, question: Callable[[Cloud], Coroutine[Any, Any, Answer]]) -> Answer:
         """Run *question* on the server's loop: what the cloud is made of belongs to its thread."""
         if self._loop is None or self._cloud is None:
@@ -250,6 +258,7 @@ class _Served:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=DRAIN_SECONDS,
                 ws_max_size=64 * 1024 * 1024,

@@ -130,6 +130,10 @@ class TailSessions:
             if socket.application_state is WebSocketState.CONNECTED:
                 await socket.close()
 
+    def listeners(self, account_id: str, script: str) -> int:
+        """Return how many WebSockets are receiving the Worker's events now."""
+        return sum(len(tail.queues) for tail in self._of(account_id, script))
+
     def close(self) -> None:
         """End every tail."""
         for tail in list(self._tails.values()):
