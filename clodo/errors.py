@@ -292,10 +292,20 @@ class ReleaseFailed(Failed):
 
     Attributes:
         exit_code: The cause's, so that a refusal stays a refusal and an interruption an interruption.
+
+        release_id: Which one.
     """
 
-    def __init__(self, message: str, *, cause: BaseException | None = None, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        release_id: str | None = None,
+        cause: BaseException | None = None,
+        hint: str | None = None,
+    ) -> None:
         super().__init__(message, hint=hint)
+        self.release_id = release_id
         if isinstance(cause, ClodoError):
             self.exit_code = cause.exit_code
         elif isinstance(cause, KeyboardInterrupt):
@@ -303,7 +313,16 @@ class ReleaseFailed(Failed):
 
 
 class UndoIncomplete(Failed):
-    """A release failed and something could not be put back; the message says what."""
+    """
+    A release failed and something could not be put back; the message says what.
+
+    Attributes:
+        release_id: Which one.
+    """
+
+    def __init__(self, message: str, *, release_id: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.release_id = release_id
 
 
 class ToolchainMissing(Failed):

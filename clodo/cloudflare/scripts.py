@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 from datetime import datetime
+from email.parser import BytesParser
+from email.policy import HTTP
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -105,6 +107,18 @@ class Scripts:
         path = self._api.account_path("/workers/scripts/{}/settings", worker)
         return self._api.get(path, ScriptSettings.model_validate, missing=worker_missing(worker))
 
+    def content(self, worker: str) -> dict[str, bytes]:
+        """
+        Return the modules of what is deployed: name to bytes; a service-worker script has the empty name.
+
+        Raises:
+            WorkerNotFound: The account has no such Worker.
+
+        Source: https://developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/content/
+        """
+        path = self._api.account_path("/workers/scripts/{}/content/v2", worker)
+        return modules_in(self._api.get_bytes(path, missing=worker_missing(worker)))
+
     def exists(self, worker: str) -> bool:
         """Say whether the account has a Worker of this name."""
         try:
@@ -130,3 +144,23 @@ class Scripts:
             params={"force": "true"} if force else None,
             missing=worker_missing(worker),
         )
+
+
+def modules_in(body: bytes) -> dict[str, bytes]:
+    """
+    Take the multipart form apart in which Cloudflare answers a Worker's code; a body that is no form is the code.
+
+    The boundary is read from the body: its first line is the boundary.
+    """
+    opening = body.partition(b"\r\n")[0]
+    if not opening.startswith(b"--"):
+        return {"": body}
+    head = b"Content-Type: multipart/form-data; boundary=" + opening[2:] + b"\r\n\r\n"
+    form = BytesParser(policy=HTTP).parsebytes(head + body)
+    modules: dict[str, bytes] = {}
+    for part in form.iter_parts():
+        name = part.get_filename() or part.get_param("name", header="content-disposition")
+        content = part.get_payload(decode=True)
+        if isinstance(name, str) and isinstance(content, bytes):
+            modules[name] = content
+    return modules

@@ -65,6 +65,8 @@ def undoing(site: Site, account: Account, row: ReleaseRow, lock: Lock) -> Undoin
 def close_undone(site: Site, row: ReleaseRow, report: UndoReport, why: str) -> Outcome:
     """Record that *row* was undone, or that undoing it is incomplete."""
     state = ReleaseState.UNDONE if report.is_complete else ReleaseState.FAILED
+    if report.is_complete:
+        _remember_again(site, row)
     site.ledger.releases.set_state(row.id, state)
     site.ledger.audit.append(site.actor, f"release-{state.value}", row.target, {"release": row.id, **report.to_json()})
     return Outcome(
@@ -73,6 +75,36 @@ def close_undone(site: Site, row: ReleaseRow, report: UndoReport, why: str) -> O
         release_id=row.id,
         message=f"{why}; {report.describe()}",
         exit_code=1,
+    )
+
+
+def _remember_again(site: Site, row: ReleaseRow) -> None:
+    """
+    Our own upload and undo moved the script's *modified_on*; note it, or the next run would blame somebody else.
+
+    Only if nobody had touched the Worker before the release began, and what is live is what we remember. The list is
+    read before the deployment, so that a change in between shows later.
+    """
+    target = Target.parse(row.target)
+    remembered = site.ledger.live.get(row.target)
+    if remembered is None:
+        return
+    cloudflare = site.account_of(target).cloudflare
+    script = next((item for item in cloudflare.scripts.list() if item.id == row.worker), None)
+    if script is None:
+        site.ledger.live.forget(row.target)
+        return
+    noted = detail_of(site.ledger.journal.entries(row.id), Step.NOTE_WAY_BACK, Phase.INTENT) or {}
+    current = cloudflare.deployments.current(row.worker)
+    if not noted.get("is_ours") or current is None or current.only_version != remembered.version_id:
+        return
+    site.ledger.live.put(
+        replace(
+            remembered,
+            deployment_id=current.id,
+            script_etag=script.etag or "",
+            script_modified_on=script.modified_on.isoformat() if script.modified_on else "",
+        )
     )
 
 

@@ -103,6 +103,8 @@ class Release:
 
         checks_triggers: Whether `verify` insists on the desired triggers; a rollback leaves them as they are.
 
+        is_ours: Whether what is live is known to be as our last release left it.
+
         interruption: When somebody wants it to stop.
     """
 
@@ -120,6 +122,7 @@ class Release:
         scratch: Path,
         known_zones: frozenset[str] = frozenset(),
         checks_triggers: bool = True,
+        is_ours: bool = False,
         interruption: Interruption | None = None,
         tells: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -136,6 +139,7 @@ class Release:
         self._scratch = scratch
         self._known_zones = known_zones
         self._checks_triggers = checks_triggers
+        self._is_ours = is_ours
         self._tells = tells
 
     def __repr__(self) -> str:
@@ -192,7 +196,8 @@ class Release:
                 "zones": sorted(self._zones()),
             }
 
-        self._perform(Step.NOTE_WAY_BACK, {"inputs": self.desired.inputs}, work)
+        intent = {"inputs": self.desired.inputs, "is_ours": self._is_ours}
+        self._perform(Step.NOTE_WAY_BACK, intent, work)
         return self.observed
 
     def migrate(self) -> Mapping[str, tuple[str, ...]]:
@@ -478,7 +483,9 @@ class Release:
 
     def _private_place(self) -> Place | None:
         uploaded = self.progress.uploaded
-        if uploaded is not None and uploaded.has_preview is not False and self._has_previews():
+        # Only `versions upload` is told whether the version has a preview; after a first deploy the settings say it.
+        has_preview = uploaded is not None and (uploaded.has_preview or self.is_first)
+        if has_preview and self._has_previews():
             return self._preview(self.version_id)
         if self.is_first or self.observed.live_version is None:
             return None
@@ -525,7 +532,7 @@ class Release:
             tests = self._tests_at(address)
             if tests:
                 chosen = tests if number == 0 or not results else tests[:1]
-                results.extend(self._tester.run(chosen, Place(address.hostname, self.version_id)))
+                results.extend(self._tester.run(chosen, self._live_place(address.hostname, triggers)))
         if results:
             self._raise_unless_passed(results, "the live Worker")
         elif self.is_first and not self.progress.tested and addresses:
@@ -534,6 +541,12 @@ class Release:
                 hint="Give the service a smoke test whose path one of its routes serves.",
             )
         return tuple(results)
+
+    def _live_place(self, hostname: str, triggers: Triggers) -> Place:
+        """Static assets are served without the Worker, so no version names itself: then its preview must agree."""
+        has_twin = triggers.previews and self.desired.config.assets is not None and self._account_subdomain
+        twin = self._preview(self.version_id).hostname if has_twin else None
+        return Place(hostname, self.version_id, twin=twin)
 
     def _tests_at(self, address: Address) -> Sequence[Any]:
         from clodo.releases.smoke import UNDECLARED

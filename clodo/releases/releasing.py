@@ -18,6 +18,7 @@ from clodo.errors import (
     PlanIsStale,
     Refused,
     ReleaseFailed,
+    UndoIncomplete,
 )
 from clodo.ledger.identifiers import new_release_id
 from clodo.ledger.owners import Owner
@@ -242,6 +243,7 @@ def _release_locked(site: Site, account: Account, surveyed: Surveyed, wish: Wish
         account_subdomain=account.subdomain,
         scratch=site.scratch_of(row.id),
         known_zones=_zones_of(surveyed.remembered),
+        is_ours=surveyed.assessment.standing is Standing.CHANGED,
         interruption=site.interruption,
         tells=lambda line: site.log(f"{desired.target}: {line}"),
     )
@@ -300,13 +302,13 @@ def _zones_of(remembered: Live | None) -> frozenset[str]:
     return Triggers.from_json(remembered.triggers).zone_ids if remembered and remembered.triggers else frozenset()
 
 
-def failed_outcome(target: Target, error: ClodoError, *, release_id: str | None = None) -> Outcome:
+def failed_outcome(target: Target, error: ClodoError) -> Outcome:
     """Return the outcome of a target whose release raised *error*."""
     ending = Ending.UNDONE if isinstance(error, ReleaseFailed) else Ending.FAILED
     return Outcome(
         target=str(target),
         ending=ending,
-        release_id=release_id,
+        release_id=error.release_id if isinstance(error, ReleaseFailed | UndoIncomplete) else None,
         message=error.message,
         hint=error.hint,
         exit_code=error.exit_code,

@@ -19,7 +19,7 @@ from clodo.errors import CloudflareUnavailable
 from clodo.workspace.portfolio import SmokeTest
 
 PROBE_HEADER = "x-clodo-probe"
-TAIL_PATIENCE_SECONDS = 10.0
+TAIL_PATIENCE_SECONDS = 5.0
 OVERRIDE_HEADER = "Cloudflare-Workers-Version-Overrides"
 UNDECLARED = SmokeTest(path="/")
 """Asked of a service that declares no smoke test: anything but a server error passes."""
@@ -81,12 +81,16 @@ class Place:
         is_preview: Whether the hostname belongs to that version alone, which proves every answer.
 
         override_for: Name of the Worker whose version override header is sent, None without.
+
+        twin: The version's preview hostname, for answers that no Worker had a part in (static assets): they are
+            proven by being the same, byte for byte, as the answer there.
     """
 
     hostname: str
     version_id: str
     is_preview: bool = False
     override_for: str | None = None
+    twin: str | None = None
 
 
 class Tail(Protocol):
@@ -271,6 +275,8 @@ class SmokeTester:
             return Verdict.INCONCLUSIVE, f"no answer: {type(error).__name__}", False
         if place.is_preview and response.status_code in (404, 522, 530) and _is_from_the_edge(response):
             return Verdict.INCONCLUSIVE, f"the preview URL is not served yet (answered {response.status_code})", False
+        if answered_by is None and place.twin is not None and self._is_same_at(place.twin, test, response):
+            answered_by, proof = place.version_id, "being the very bytes that its preview URL gives"
         if answered_by is None:
             reason = f"answered {response.status_code}, and nothing proves which version answered"
             return Verdict.INCONCLUSIVE, reason, False
@@ -280,6 +286,10 @@ class SmokeTester:
         if problem is not None:
             return Verdict.FAILED, problem, True
         return Verdict.PASSED, f"proven by {proof}", True
+
+    def _is_same_at(self, twin: str, test: SmokeTest, response: httpx.Response) -> bool:
+        other = self._send(test, Place(twin, "", is_preview=True), test.headers)
+        return (other.status_code, other.content) == (response.status_code, response.content)
 
     def _seen_by(self, tail: Tail, probe: str) -> str | None:
         """Return the version that a tail names for the request that carries *probe*, None if it shows none in time."""

@@ -14,7 +14,6 @@ from clodo.releases.release import Release, Verified
 from clodo.releases.steps import Step
 from clodo.releases.undo import UndoReport
 
-
 Take = Callable[[str, Callable[[], Any]], Any]
 """How a step is taken: given its name and the work, does it; the flows take each as a Prefect task."""
 
@@ -94,8 +93,12 @@ class _UndoneOnFailure(AbstractContextManager[None]):
         if not report.is_complete:
             raise UndoIncomplete(
                 f"{why}. {report.describe()}",
+                release_id=self.release.id,
                 hint=f"Look at `clodo release show {self.release.id}`; `clodo reconcile` tries again.",
             ) from cause
         raise ReleaseFailed(
-            f"{why}. {report.describe()}", cause=cause, hint=cause.hint if isinstance(cause, ClodoError) else None
+            f"{why}. {report.describe()}",
+            release_id=self.release.id,
+            cause=cause,
+            hint=cause.hint if isinstance(cause, ClodoError) else None,
         ) from cause
