@@ -11,9 +11,23 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-_SOURCES = (".js", ".mjs", ".cjs", ".jsx", ".ts", ".mts", ".cts", ".tsx", ".css", ".vue", ".svelte", ".astro", ".html")
-# Their `paths`, `imports`, `exports` and `extends` send imports to other files.
-_CONFIGURATIONS = re.compile(r"(?:package|(?:ts|js)config[^/]*)\.json")
+# JSON, because `paths`, `imports`, `exports` and `extends` send imports to other files.
+_SOURCES = (
+    ".js",
+    ".mjs",
+    ".cjs",
+    ".jsx",
+    ".ts",
+    ".mts",
+    ".cts",
+    ".tsx",
+    ".css",
+    ".vue",
+    ".svelte",
+    ".astro",
+    ".html",
+    ".json",
+)
 _ENDINGS = ("", ".tsx", ".ts", ".jsx", ".js", ".mts", ".mjs", ".cts", ".cjs", ".json", ".css")
 # TypeScript is imported by the name of the JavaScript it becomes.
 _REWRITTEN = {".js": (".ts", ".tsx"), ".jsx": (".tsx",), ".mjs": (".mts",), ".cjs": (".cts",)}
@@ -24,8 +38,7 @@ _OPEN_END = re.compile(r"\$\{|\*")
 
 def is_source(path: str | Path) -> bool:
     """Whether the file can name others that then go into the bundle."""
-    text = os.fspath(path)
-    return text.endswith(_SOURCES) or _CONFIGURATIONS.fullmatch(text.rpartition("/")[2]) is not None
+    return os.fspath(path).endswith(_SOURCES)
 
 
 def relative_imports(content: bytes) -> tuple[str, ...]:
