@@ -148,8 +148,9 @@ class Publisher:
             classes = classes_from_exports(classes, upload.metadata.get("exports") or {})
             content = self._content(script if known else None, script, upload, strict=strict, classes=classes)
             annotations = annotations_from(upload.metadata.get("annotations"), triggered_by="upload")
-            draft = await self._tried(script, await self._with_modules(content, upload), classes, annotations)
-            self._raise_if_classes_missing(before, classes, draft.validated)
+            draft = await self._tried(
+                script, await self._with_modules(content, upload), classes, annotations, before=before
+            )
             with self._database.transaction():
                 if known is None:
                     script = self._scripts.create(account_id, name, source=author.source)
@@ -187,7 +188,6 @@ class Publisher:
             content = self._content(script, script, upload, strict=strict, classes=classes)
             annotations = annotations_from(upload.metadata.get("annotations"), triggered_by="upload")
             draft = await self._tried(script, await self._with_modules(content, upload), classes, annotations)
-            self._raise_if_classes_missing(classes, classes, draft.validated)
             version = self._store(script, draft, author, annotations, classes)
             self._directory.refresh(account_id, name)
             return version
@@ -416,9 +416,20 @@ class Publisher:
         return replace(content, modules=modules)
 
     async def _tried(
-        self, script: Script, content: Content, classes: Sequence[ObjectClass], annotations: Mapping[str, str]
+        self,
+        script: Script,
+        content: Content,
+        classes: Sequence[ObjectClass],
+        annotations: Mapping[str, str],
+        *,
+        before: Sequence[ObjectClass] | None = None,
     ) -> _Draft:
-        """Have workerd start the version once."""
+        """
+        Have workerd start the version once.
+
+        Args:
+            before: Durable Object classes that there were before this upload's migrations; *classes* if None.
+        """
         version_id, created_on = new_uuid(), now()
         spec = self._directory.spec_of(
             script,
@@ -432,7 +443,7 @@ class Publisher:
         try:
             validated = await self._runtime.validate(spec)
         except ScriptInvalid as error:
-            raise ApiError(400, INVALID_SCRIPT, error.message) from error
+            raise _refusal(error, classes, classes if before is None else before) from error
         except WorkerdUnavailable as error:
             raise ApiError(500, INTERNAL, error.message) from error
         content = replace(
@@ -441,26 +452,6 @@ class Publisher:
             named_handlers={name: list(handlers) for name, handlers in validated.named_handlers.items()},
         )
         return _Draft(version_id, created_on, content, validated)
-
-    def _raise_if_classes_missing(
-        self, before: Sequence[ObjectClass], after: Sequence[ObjectClass], validated: Validated
-    ) -> None:
-        had = {known.name for known in before}
-        for known in after:
-            if known.name in validated.named_handlers:
-                continue
-            if known.name in had:
-                raise ApiError(
-                    400,
-                    CLASS_LOST,
-                    f"New version of script does not export class '{known.name}' which is depended on by existing"
-                    " Durable Objects. If you want to delete them, use a deleted_classes migration.",
-                )
-            raise ApiError(
-                400,
-                CLASS_NOT_EXPORTED,
-                f"Cannot apply new-class migration to class '{known.name}' that is not exported by script.",
-            )
 
     def _store(
         self,
@@ -543,6 +534,27 @@ class Publisher:
     async def _went_live(self, script: Script) -> None:
         self._directory.refresh(script.account_id, script.name)
         await self._runtime.deployed(script.account_id, script.name)
+
+
+def _refusal(error: ScriptInvalid, classes: Sequence[ObjectClass], before: Sequence[ObjectClass]) -> ApiError:
+    """Return the API's answer to what workerd refuses; classes that the code lacks have numbers of their own."""
+    had = {known.name for known in before}
+    for known in classes:
+        if not error.message.startswith(f"Class '{known.name}' is not exported"):
+            continue
+        if known.name in had:
+            return ApiError(
+                400,
+                CLASS_LOST,
+                f"New version of script does not export class '{known.name}' which is depended on by existing Durable"
+                " Objects. If you want to delete them, use a deleted_classes migration.",
+            )
+        return ApiError(
+            400,
+            CLASS_NOT_EXPORTED,
+            f"Cannot apply new-class migration to class '{known.name}' that is not exported by script.",
+        )
+    return ApiError(400, INVALID_SCRIPT, error.message)
 
 
 _NOT_DEPLOYED = {
