@@ -455,22 +455,23 @@ def _is_installed(folder: Path) -> bool:
         installed = json.loads((folder / "node_modules" / ".package-lock.json").read_text(encoding="utf-8"))
         lock = next(folder / name for name in NPM_LOCKS if (folder / name).is_file())
         wanted = json.loads(lock.read_text(encoding="utf-8"))
-        package = json.loads((folder / packages.FILE_NAME).read_text(encoding="utf-8"))
-        return _holds(installed["packages"], wanted["packages"], package, folder)
+        return _holds(folder, installed["packages"], wanted["packages"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
         # Not there or not as npm writes it: install, and npm says what is wrong.
         return False
 
 
-def _holds(installed: dict[str, Any], wanted: dict[str, Any], package: dict[str, Any], folder: Path) -> bool:
-    root = wanted[""]
-    if any((root.get(kind) or {}) != (package.get(kind) or {}) for kind in ("dependencies", "devDependencies")):
-        return False
+def _holds(folder: Path, installed: dict[str, Any], wanted: dict[str, Any]) -> bool:
     for path, entry in wanted.items():
-        if not path.startswith("node_modules/") and "/node_modules/" not in path:
+        if "node_modules" not in path.split("/"):
+            # The root or a member: the lock must be of this package.json.
+            package = json.loads((folder / path / packages.FILE_NAME).read_text(encoding="utf-8"))
+            if any((package.get(kind) or {}) != (entry.get(kind) or {}) for kind in packages.DEPENDENCIES):
+                return False
             continue
         found = installed.get(path)
         if found is None:
+            # npm leaves out what is for other machines.
             if entry.get("optional") or entry.get("devOptional") or entry.get("peer"):
                 continue
             return False

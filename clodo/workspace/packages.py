@@ -16,7 +16,7 @@ from clodo.workspace.source_tree import NEVER_SOURCES, repository_of
 FILE_NAME = "package.json"
 NPM_LOCKS = ("npm-shrinkwrap.json", "package-lock.json")
 OTHER_LOCKS = {"yarn.lock": "yarn", "pnpm-lock.yaml": "pnpm", "bun.lock": "bun", "bun.lockb": "bun"}
-_DEPENDENCIES = ("dependencies", "devDependencies", "optionalDependencies", "peerDependencies")
+DEPENDENCIES = ("dependencies", "devDependencies", "optionalDependencies", "peerDependencies")
 _LOCAL_PREFIXES = ("file:", "link:", "portal:")
 
 
@@ -62,7 +62,7 @@ def read_package(folder: Path) -> Package | None:
     document = read_document(file)
     data = document.data
     dependencies: dict[str, str] = {}
-    for kind in _DEPENDENCIES:
+    for kind in DEPENDENCIES:
         dependencies.update(_texts(document, kind))
     workspaces = data.get("workspaces") or []
     if isinstance(workspaces, Mapping):
