@@ -52,7 +52,7 @@ class Uploaded:
 
         content_sha256: Hash of what will run; see `Upload.content_sha256`.
 
-        has_preview: Whether the version has a preview URL.
+        has_preview: Whether the version has a preview URL; None for a first deploy, whose answer doesn't say.
 
         startup_time_ms: What Cloudflare measured, None if it didn't say.
 
@@ -66,7 +66,7 @@ class Uploaded:
     version_id: str
     tag: str
     content_sha256: str
-    has_preview: bool
+    has_preview: bool | None
     startup_time_ms: int | None
     was_found: bool
     requests: int

@@ -150,13 +150,15 @@ class Stored:
     A version that Cloudflare has stored for this session.
 
     Attributes:
+        has_preview: None for a first deploy: Cloudflare's answer to it doesn't say.
+
         was_found: It was there already when we looked, after an attempt whose outcome nobody knew.
     """
 
     version_id: str
     tag: str
     content_sha256: str
-    has_preview: bool
+    has_preview: bool | None
     startup_time_ms: int | None
     was_found: bool
 
@@ -507,7 +509,7 @@ def _stored(answer: Answer, stamp: Stamp, upload: Upload, *, is_version: bool, w
         version_id=f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}",
         tag=stamp.tag(upload.content_sha256),
         content_sha256=upload.content_sha256,
-        has_preview=_has_preview(result),
+        has_preview=_has_preview(result) if is_version else None,
         startup_time_ms=startup if isinstance(startup, int) else None,
         was_found=was_found,
     )

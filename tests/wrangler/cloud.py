@@ -162,6 +162,8 @@ class Cloud:
                 return 200, {"subdomain": {"enabled": False, "previews_enabled": False}}
             case "GET", path if path == f"/accounts/{ACCOUNT}/workers/subdomain":
                 return 200, {"subdomain": "sub"}
+            case "PUT", "/secrets":
+                return 200, {"name": json.loads(request.body)["name"], "type": "secret_text"}
             case ("POST", "/subdomain") | ("PATCH", "/script-settings"):
                 return 200, {"enabled": False, "previews_enabled": False}
             case "GET", path if path == f"/accounts/{ACCOUNT}/d1/database":

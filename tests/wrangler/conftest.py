@@ -52,7 +52,7 @@ class RecordingBudget(UnlimitedBudget):
 
 
 @pytest.fixture
-def cloud() -> Iterator[Cloud]:
+def fake() -> Iterator[Cloud]:
     with Cloud() as running:
         yield running
 
@@ -68,9 +68,9 @@ def budget() -> RecordingBudget:
 
 
 @pytest.fixture
-def gateway(cloud: Cloud, budget: Budget, fake_time: FakeTime) -> Iterator[Gateway]:
+def gateway(fake: Cloud, budget: Budget, fake_time: FakeTime) -> Iterator[Gateway]:
     upstream_timeout = timedelta(seconds=0.5)
-    with Gateway(cloud.url, TOKEN, budget=budget, clock=fake_time.clock, upstream_timeout=upstream_timeout) as running:
+    with Gateway(fake.url, TOKEN, budget=budget, clock=fake_time.clock, upstream_timeout=upstream_timeout) as running:
         yield running
 
 
