@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, func, inspect, select, text
-from sqlalchemy.dialects import postgresql as postgresql_dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
@@ -22,6 +21,9 @@ from sqlalchemy.exc import TimeoutError as PoolIsEmpty
 from clodo.errors import ClodoError, LedgerUnavailable, NoSpaceLeft
 from clodo.ledger.clocks import Clock, utc_now
 from clodo.ledger.schema import REVISION_TABLE
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql as postgresql_dialect
 
 REVISIONS = ("0001",)
 """Every revision this Clodo knows, oldest first."""
@@ -224,7 +226,10 @@ def insert_unless_there(connection: Connection, table: Table) -> sqlite_dialect.
     """Start an INSERT that leaves a row with the same key as it is."""
     if connection.dialect.name == "sqlite":
         return sqlite_dialect.insert(table).on_conflict_do_nothing()
-    return postgresql_dialect.insert(table).on_conflict_do_nothing()
+    # Importing PostgreSQL's dialect takes as long as opening a ledger that doesn't need it.
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table).on_conflict_do_nothing()
 
 
 def renamed_file_error(error: OSError, what: str) -> ClodoError:

@@ -1,6 +1,5 @@
 """Every test that asks for a place or a ledger runs on SQLite and on PostgreSQL."""
 
-import itertools
 import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,8 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from clodo.ledger import Ledger, Release, ReleaseKind, new_release_id
+from clodo.ledger.database import REVISIONS
+from clodo.ledger.schema import REVISION_TABLE, metadata
 
 from .postgresql import run_postgresql
 
@@ -40,18 +41,25 @@ def postgresql() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
-def new_postgresql_database(postgresql: str) -> Callable[..., str]:
-    """Make a database and give its URL; `template` is a database to copy."""
-    numbers = itertools.count(1)
+@pytest.fixture
+def new_postgresql_database(postgresql: str) -> str:
+    """URL of a database that nobody has opened yet."""
+    with psycopg.connect(postgresql, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS empty WITH (FORCE)")
+        connection.execute("CREATE DATABASE empty")
+    return postgresql.replace("/postgres?", "/empty?")
 
-    def make(template: str = "template1") -> str:
-        name = f"test_{next(numbers)}"
-        with psycopg.connect(postgresql, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        return postgresql.replace("/postgres?", f"/{name}?")
 
-    return make
+@pytest.fixture
+def ready_postgresql_database(postgresql: str) -> str:
+    """URL of a database whose tables are made and emptied of what the test before wrote, or broke."""
+    url = postgresql.replace("/postgres?", "/ready?")
+    with psycopg.connect(url) as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(f"DELETE FROM {table.name}")
+        connection.execute("INSERT INTO clodo_audit_head VALUES (1, 0, %s)", ["0" * 64])
+        connection.execute(f"UPDATE {REVISION_TABLE} SET version_num = %s", [REVISIONS[-1]])
+    return url
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +75,8 @@ def empty_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """URL of a ledger that nobody has opened yet."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/.clodo/ledger.sqlite3"
-    return request.getfixturevalue("new_postgresql_database")()
+    url: str = request.getfixturevalue("new_postgresql_database")
+    return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -77,7 +86,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         path = tmp_path / "ledger.sqlite3"
         path.write_bytes(request.getfixturevalue("ready_sqlite").read_bytes())
         return f"sqlite:///{path}"
-    return request.getfixturevalue("new_postgresql_database")("ready")
+    url: str = request.getfixturevalue("ready_postgresql_database")
+    return url
 
 
 @pytest.fixture

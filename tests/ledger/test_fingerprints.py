@@ -1,20 +1,13 @@
 """Keyed fingerprints."""
 
 import stat
-import subprocess
-import sys
 
 import pytest
 
 from clodo.errors import LedgerUnavailable
 from clodo.ledger.fingerprints import fingerprint, load_key
 
-LOADER = """
-import sys
-from pathlib import Path
-from clodo.ledger.fingerprints import load_key
-print(load_key(Path(sys.argv[1])).hex())
-"""
+from .processes import make_key, run_together
 
 
 def test_a_key_is_made_once_and_for_its_owner_only(tmp_path):
@@ -38,12 +31,7 @@ def test_workspaces_have_keys_of_their_own(tmp_path):
 
 def test_processes_that_ask_at_once_get_one_key(tmp_path):
     """The first key made is everybody's."""
-    processes = [
-        subprocess.Popen([sys.executable, "-c", LOADER, tmp_path], stdout=subprocess.PIPE, text=True) for _ in range(4)
-    ]
-
-    assert len({process.communicate(timeout=60)[0] for process in processes}) == 1
-    assert {process.returncode for process in processes} == {0}
+    assert len(set(run_together(4, make_key, tmp_path))) == 1
 
 
 def test_a_fingerprint_says_same_or_other():

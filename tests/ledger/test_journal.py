@@ -1,10 +1,7 @@
 """The journal in the ledger and in a file."""
 
 import json
-import signal
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,14 +11,7 @@ from hypothesis import strategies as some
 from clodo.errors import BadUsage, LedgerUnavailable, NoSpaceLeft, ReleaseNotFound
 from clodo.ledger import FileJournal, Phase, ReleaseKind, ReleaseState
 
-CRASHING_WRITER = """
-import os, signal, sys
-from clodo.ledger import Ledger, Phase
-ledger = Ledger.open(sys.argv[1])
-for number in range(5):
-    ledger.journal.append(sys.argv[2], f"step {number}", Phase.INTENT)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
+from .processes import append_steps, run_together, run_until_killed, write_lines
 
 
 @pytest.fixture
@@ -69,9 +59,8 @@ def test_what_was_appended_survives_a_kill(ledger, place, new_release):
     release = new_release()
     ledger.releases.create(release)
 
-    killed = subprocess.run([sys.executable, "-c", CRASHING_WRITER, place, release.id], check=False)
+    run_until_killed(append_steps, place, release.id, 5)
 
-    assert killed.returncode == -signal.SIGKILL
     assert [entry.step for entry in ledger.journal.entries(release.id)] == [f"step {number}" for number in range(5)]
 
 
@@ -145,17 +134,10 @@ def test_a_file_journal_in_an_impossible_place_says_so(tmp_path):
 
 def test_processes_may_share_a_file_journal(file_journal):
     """Lines of several processes never mix."""
-    writer = (
-        "import sys; from pathlib import Path; from clodo.ledger import FileJournal, Phase\n"
-        "for number in range(30): FileJournal(Path(sys.argv[1])).append(sys.argv[2], str(number), Phase.INTENT)"
-    )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", writer, file_journal.path, name]) for name in ("r0a", "r0b", "r0c")
-    ]
-    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    run_together(3, write_lines, file_journal.path, 30)
 
-    for name in ("r0a", "r0b", "r0c"):
-        assert [entry.step for entry in file_journal.entries(name)] == [str(number) for number in range(30)]
+    for number in range(3):
+        assert [entry.step for entry in file_journal.entries(f"r{number}")] == [str(step) for step in range(30)]
 
 
 def test_a_file_journal_is_imported_once(ledger, file_journal, new_release, clock):

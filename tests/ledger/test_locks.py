@@ -1,8 +1,5 @@
 """Locks."""
 
-import json
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -15,42 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from clodo.errors import LockHeld, LockLost
 from clodo.ledger import Ledger, Owner, new_identifier
 
+from .processes import count_under_lock, run_together, run_until_killed, take_lock
+
 MIA = Owner("laptop", 11, "1", "mia", "deploy api@production", "another machine")
 BEN = Owner("server", 22, "2", "ben", "portfolio deploy", "yet another machine")
 SECOND = timedelta(seconds=1)
-
-RACER = """
-import json, sys
-from clodo.errors import LockHeld
-from clodo.ledger import Ledger, Owner
-name, rounds = sys.argv[2], int(sys.argv[3])
-won = []
-with Ledger.open(sys.argv[1]) as ledger:
-    print("ready", flush=True)
-    sys.stdin.readline()
-    while len(won) < rounds:
-        try:
-            lock = ledger.locks.acquire(name, Owner.current("race"), "race", renew=False)
-        except LockHeld:
-            continue
-        # Two who hold it at once would overwrite each other's count.
-        counter = open(sys.argv[4], "r+")
-        count = int(counter.read())
-        lock.check()
-        counter.seek(0)
-        counter.write(str(count + 1))
-        counter.close()
-        won.append(lock.fencing)
-        lock.release()
-print(json.dumps(won))
-"""
-
-DIES_WITH_THE_LOCK = """
-import os, signal, sys
-from clodo.ledger import Ledger, Owner
-Ledger.open(sys.argv[1]).locks.acquire("x", Owner.current("die"), "to die")
-os.kill(os.getpid(), signal.SIGKILL)
-"""
 
 
 def test_a_lock_is_held_by_one(ledger):
@@ -144,7 +110,7 @@ def test_a_lock_of_a_dead_process_is_taken_at_once(ledger):
 
 def test_a_killed_process_leaves_its_lock_to_the_next(place):
     """After kill -9 the next run on the same machine has the lock at once."""
-    subprocess.run([sys.executable, "-c", DIES_WITH_THE_LOCK, place], check=False)
+    run_until_killed(take_lock, place)
 
     with Ledger.open(place) as ledger:
         assert ledger.locks.holding("x").reason == "to die"
@@ -180,19 +146,8 @@ def test_processes_that_race_never_hold_it_together(place, tmp_path):
     rounds = 25
     counter = tmp_path / "counter"
     counter.write_text("0")
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACER, place, "race", str(rounds), counter],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )
-        for _ in range(2)
-    ]  # fmt: skip
-    for racer in racers:
-        assert racer.stdout.readline() == "ready\n"
-    for racer in racers:
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
-    numbers = [json.loads(racer.communicate(timeout=120)[0]) for racer in racers]
+
+    numbers = run_together(2, count_under_lock, place, rounds, counter)
 
     assert counter.read_text() == str(2 * rounds)
     assert all(mine == sorted(mine) for mine in numbers)

@@ -2,8 +2,6 @@
 
 import sqlite3
 import stat
-import subprocess
-import sys
 from datetime import timedelta
 
 import pytest
@@ -19,14 +17,7 @@ from clodo.ledger import Ledger, default_path
 from clodo.ledger.database import REVISIONS, SCRIPTS, Database
 from clodo.ledger.schema import REVISION_TABLE, metadata
 
-OPENER = """
-import sys
-from clodo.ledger import Ledger
-print("ready", flush=True)
-sys.stdin.readline()
-with Ledger.open(sys.argv[1]) as ledger:
-    ledger.audit.append("racer", "open", "ledger")
-"""
+from .processes import open_and_write, run_together
 
 
 def test_opening_makes_a_ledger_and_opening_again_keeps_it(empty_place):
@@ -66,20 +57,8 @@ def test_the_file_is_written_ahead_and_forced_to_the_disk(tmp_path):
 
 def test_processes_may_open_a_new_ledger_at_once(empty_place):
     """Four processes that open a ledger that isn't there yet all succeed, and write one trail."""
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", OPENER, empty_place],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for _ in range(4)
-    ]  # fmt: skip
-    for racer in racers:
-        assert racer.stdout.readline() == "ready\n"
-    for racer in racers:
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
+    run_together(4, open_and_write, empty_place)
 
-    assert [(racer.communicate(timeout=60)[1], racer.returncode) for racer in racers] == [("", 0)] * 4
     with Ledger.open(empty_place) as ledger:
         assert len(ledger.audit.list()) == 4
         assert ledger.audit.verify() is None
