@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from clodo.emulator.state import read_state
 from clodo.errors import Failed, PortInUse
 from clodo.settings import child_environment
 from deployments.processes import BackgroundProcess, wait_until
@@ -28,6 +26,8 @@ class Cloud:
     An embedded cloud that runs.
 
     Attributes:
+        pid: Of its process.
+
         url: Root of its API.
 
         edge_url: Where Workers' hostnames are reached.
@@ -35,9 +35,13 @@ class Cloud:
         account_id: Of its first account.
 
         token: May do everything there.
+
+        subdomain: Workers answer at ``<name>.<this>.workers.dev``.
+
+        zone: Name of the account's first zone.
     """
 
-    process: BackgroundProcess
+    pid: int
     url: str
     edge_url: str
     account_id: str
@@ -47,12 +51,17 @@ class Cloud:
 
 
 def folder_of(workspace: Path) -> Path:
-    """Return the folder of *workspace*'s embedded cloud."""
-    return workspace / ".clodo" / "cloud"
+    """Return the data folder of *workspace*'s embedded cloud: what `clodo emulator` takes by default there."""
+    return workspace / ".clodo" / "emulator"
 
 
 def start(
-    workspace: Path, *, workerd: Path, port: int | None = None, report: Report = lambda step, share: None
+    workspace: Path,
+    *,
+    workerd: Path,
+    port: int | None = None,
+    zones: tuple[str, ...] = (),
+    report: Report = lambda step, share: None,
 ) -> tuple[Cloud, bool]:
     """
     Start the embedded cloud of *workspace* unless it runs, and return when its API answers.
@@ -61,6 +70,8 @@ def start(
         workerd: The binary that runs the Workers.
 
         port: Where to listen; by default where it listened before, else 8787, else anywhere.
+
+        zones: Domains that its account must have.
 
     Returns:
         The cloud, and whether it was started just now.
@@ -78,71 +89,62 @@ def start(
                 hint="Run `clodo down` first.",
             )
         return running, False
-    folder = private_folder(folder_of(workspace))
-    chosen = _choose_port(folder, port)
+    state = private_folder(workspace / ".clodo")
+    words = [sys.executable, "-m", "clodo.cli", "emulator", "start", "--data", str(folder_of(workspace))]
+    words += ["--port", str(_choose_port(state, port)), "--workerd", str(workerd)]
+    for zone in zones:
+        words += ["--zone", zone]
     report("starting the embedded cloud", 0.1)
-    (folder / "running.json").unlink(missing_ok=True)
     process = BackgroundProcess.start(
-        [sys.executable, "-m", "deployments.cloud_process", str(folder), str(workerd), str(chosen)],
-        environment=child_environment(),
-        folder=workspace,
-        log=folder / "cloud.log",
+        words, environment=child_environment(), folder=workspace, log=state / "emulator.log", keeps_output=False
     )
-    write_privately(folder / "process.json", json.dumps(process.as_json(), indent=2))
-    found = wait_until(
-        lambda: (cloud := find(workspace)) is not None and _answers(cloud),
-        seconds=PATIENCE_SECONDS,
-        alive=lambda: process.is_running,
+    write_privately(state / "emulator-process.json", json.dumps(process.as_json(), indent=2))
+    answers = wait_until(
+        lambda: find(workspace) is not None, seconds=PATIENCE_SECONDS, alive=lambda: process.is_running
     )
     cloud = find(workspace)
-    if not found or cloud is None:
+    if not answers or cloud is None:
         process.stop(patience=5)
         raise Failed(f"The embedded cloud didn't start:\n{process.last_lines()}", hint=f"See {process.log}.")
-    (folder / "last_port").write_text(str(chosen))
+    (state / "emulator-port").write_text(cloud.edge_url.rpartition(":")[2])
     report("the embedded cloud answers", 1.0)
     return cloud, True
 
 
 def find(workspace: Path) -> Cloud | None:
-    """Return the embedded cloud of *workspace*, if it runs and is ready."""
-    folder = folder_of(workspace)
-    try:
-        process = BackgroundProcess.from_json(json.loads((folder / "process.json").read_text()))
-        ready: Mapping[str, Any] = json.loads((folder / "running.json").read_text())
-    except FileNotFoundError:
+    """Return the embedded cloud that runs on *workspace*'s data, whoever started it."""
+    state = read_state(folder_of(workspace))
+    if state is None:
         return None
-    return Cloud(process, **ready) if process.is_running else None
+    return Cloud(
+        pid=state["pid"],
+        url=state["url"],
+        edge_url=state["edge_url"],
+        account_id=state["account_id"],
+        token=state["token"],
+        subdomain=state["subdomain"],
+        zone=state["zone"],
+    )
 
 
 def stop(workspace: Path) -> bool:
-    """End the embedded cloud of *workspace*; False when it didn't run. Its data stays."""
-    folder = folder_of(workspace)
+    """End the embedded cloud that `start` started; False when there is none. Its data stays."""
+    file = workspace / ".clodo" / "emulator-process.json"
     try:
-        process = BackgroundProcess.from_json(json.loads((folder / "process.json").read_text()))
+        process = BackgroundProcess.from_json(json.loads(file.read_text()))
     except FileNotFoundError:
         return False
     stopped = process.stop()
-    for name in ("process.json", "running.json"):
-        (folder / name).unlink(missing_ok=True)
+    file.unlink(missing_ok=True)
     return stopped
 
 
-def _answers(cloud: Cloud) -> bool:
-    request = urllib.request.Request(f"{cloud.url}/user/tokens/verify")  # noqa: S310 -- http to loopback
-    request.add_header("Authorization", f"Bearer {cloud.token}")
-    try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _choose_port(folder: Path, wanted: int | None) -> int:
+def _choose_port(state: Path, wanted: int | None) -> int:
     if wanted is not None:
         if not is_free(wanted):
             raise PortInUse(f"Something else listens on port {wanted}.", hint="Name another one, or leave it out.")
         return wanted
     usual = [USUAL_PORT]
-    if (folder / "last_port").exists():
-        usual.insert(0, int((folder / "last_port").read_text()))
+    if (state / "emulator-port").exists():
+        usual.insert(0, int((state / "emulator-port").read_text()))
     return next((port for port in usual if is_free(port)), 0)

@@ -52,7 +52,7 @@ class Running:
                 "subdomain": self.cloud.subdomain,
                 "zone": self.cloud.zone,
                 "account_block": EMBEDDED_ACCOUNT,
-                "pid": self.cloud.process.pid,
+                "pid": self.cloud.pid,
                 "started_now": "cloud" in self.started,
             },
             "prefect": {

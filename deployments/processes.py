@@ -42,9 +42,22 @@ class BackgroundProcess:
 
     @classmethod
     def start(
-        cls, words: Sequence[str], *, environment: Mapping[str, str], folder: Path, log: Path
+        cls,
+        words: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        folder: Path,
+        log: Path,
+        keeps_output: bool = True,
     ) -> BackgroundProcess:
-        """Start *words* in a session of its own, its output added to *log* (mode 0600)."""
+        """
+        Start *words* in a session of its own.
+
+        Args:
+            log: File (mode 0600) that its standard error is added to.
+
+            keeps_output: Add its standard output too; False for one that prints a secret there.
+        """
         log.parent.mkdir(parents=True, exist_ok=True)
         mark = secrets.token_hex(8)
         with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
@@ -53,8 +66,8 @@ class BackgroundProcess:
                 env={**environment, MARK: mark},
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+                stdout=output if keeps_output else subprocess.DEVNULL,
+                stderr=output,
                 start_new_session=True,
                 umask=0o077,
             )

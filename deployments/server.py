@@ -28,6 +28,9 @@ BOOT_SECONDS = 12.0  # what a first start takes on two cores; only for the progr
 PATIENCE_SECONDS = 180.0
 DRAIN_SECONDS = 15.0
 
+# A proxy that the environment names is for the world outside; this is loopback.
+_WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
 Report = Callable[[str, float], None]
 
 
@@ -139,18 +142,39 @@ class PrefectServer:
             temporary_settings,
         )
 
-        with temporary_settings(
-            {
-                PREFECT_HOME: self.folder,
-                PREFECT_API_URL: self.api_url,
-                PREFECT_API_AUTH_STRING: self.credentials.auth_string,
-                PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
-            }
+        with (
+            temporary_settings(
+                {
+                    PREFECT_HOME: self.folder,
+                    PREFECT_API_URL: self.api_url,
+                    PREFECT_API_AUTH_STRING: self.credentials.auth_string,
+                    PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+                }
+            ),
+            _in_every_thread(),
         ):
             try:
                 yield
             finally:
                 send_what_is_queued()
+
+
+@contextmanager
+def _in_every_thread() -> Iterator[None]:
+    """
+    Make the settings in force here those of threads that Prefect hasn't started.
+
+    Settings live in a context variable, which a plain thread doesn't inherit: a line that such a thread logs would make
+    Prefect start a server of its own and be lost in it.
+    """
+    from prefect import context
+
+    before = context.GLOBAL_SETTINGS_CONTEXT
+    context.GLOBAL_SETTINGS_CONTEXT = context.SettingsContext.get() or before
+    try:
+        yield
+    finally:
+        context.GLOBAL_SETTINGS_CONTEXT = before
 
 
 def send_what_is_queued() -> None:
@@ -259,11 +283,12 @@ def borrowed(workspace: Path, *, report: Report = _silence) -> Iterator[PrefectS
 
 
 def private_folder(folder: Path) -> Path:
-    """Make *folder* (0700) and keep what is under ``.clodo`` out of version control."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    state = next((parent for parent in (folder, *folder.parents) if parent.name == ".clodo"), None)
-    if state is not None and not (state / ".gitignore").exists():
+    """Make *folder* and the ``.clodo`` it lies in (0700), and keep that out of version control."""
+    state = next((parent for parent in (folder, *folder.parents) if parent.name == ".clodo"), folder)
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if state.name == ".clodo" and not (state / ".gitignore").exists():
         (state / ".gitignore").write_text("*\n")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
 
 
@@ -346,7 +371,7 @@ def is_healthy(api_url: str, auth_string: str | None) -> bool:
     if auth_string:
         request.add_header("Authorization", f"Basic {base64.b64encode(auth_string.encode()).decode()}")
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        with _WITHOUT_PROXY.open(request, timeout=5) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
@@ -360,7 +385,7 @@ def raise_if_unreachable(api_url: str) -> None:
         ServerUnavailable: It doesn't.
     """
     try:
-        with urllib.request.urlopen(f"{api_url.rstrip('/')}/health", timeout=10):  # noqa: S310
+        with _WITHOUT_PROXY.open(f"{api_url.rstrip('/')}/health", timeout=10):
             return
     except urllib.error.HTTPError as error:
         reason: object = f"HTTP {error.code}"

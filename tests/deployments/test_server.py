@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -116,10 +117,16 @@ def test_a_flow_of_this_process_reports_to_it_without_heartbeats(borrowed):
     def add_one(number: int) -> int:
         return number + 1
 
+    seen_by_a_thread = []
     with borrowed.server.in_use():
+        thread = threading.Thread(target=lambda: seen_by_a_thread.append(PREFECT_API_URL.value()))
+        thread.start()
+        thread.join()
         assert PREFECT_API_URL.value() == borrowed.server.api_url
         assert PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() is None
         assert add_one(1) == 2
+
+    assert seen_by_a_thread == [borrowed.server.api_url]
 
 
 def test_it_ends_with_the_last_who_borrowed_it(borrowed):
