@@ -209,7 +209,8 @@ class KV:
                 path, _ignore, params=params, content=value, headers=headers, missing=missing, safe_to_repeat=True
             )
         else:
-            files = {"value": (None, value), "metadata": (None, json.dumps(metadata).encode())}
+            # With a file name the value stays bytes; without one it would be taken for text.
+            files = {"value": ("value", value), "metadata": (None, json.dumps(metadata).encode())}
             self._api.put(path, _ignore, params=params, files=files, missing=missing, safe_to_repeat=True)
 
     def delete_value(self, namespace_id: str, key: str) -> None:
