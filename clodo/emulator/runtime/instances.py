@@ -148,6 +148,11 @@ class Instance:
             self._starting.add_done_callback(self._started)
         await asyncio.shield(self._starting)
 
+    async def settled(self) -> None:
+        """Wait for a start that is under way, however it ends."""
+        if self._starting is not None:
+            await asyncio.wait([self._starting])
+
     def _started(self, task: asyncio.Task[None]) -> None:
         self._starting = None
         if not task.cancelled():

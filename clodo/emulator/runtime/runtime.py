@@ -588,6 +588,8 @@ class Runtime:
                 task.add_done_callback(self._tail_switches.discard)
 
     async def _switch_tail(self, instance: Instance) -> None:
+        # A process that is starting was configured before somebody listened.
+        await instance.settled()
         if instance.workerd is None or not instance.is_running:
             return
         wanted = self._tails.is_wanted(*instance.key[:2])
