@@ -205,6 +205,8 @@ class Wrangler:
         Arguments are those of `upload_version`.
 
         Raises:
+            PlanIsStale: There is such a Worker by now; it was left alone.
+
             PartlyDone: The version is live, but something after it failed; the message says what.
 
             ApiRefused, WranglerFailed, OutcomeUnknown, CloudflareUnavailable, RateLimited, BudgetExhausted: As in
@@ -316,6 +318,7 @@ class Wrangler:
                     guard=call.guard,
                     lane=call.lane,
                     compare=call.compare,
+                    must_be_first=call.words == ("deploy",) and not call.compare,
                     mask=masker.mask,
                 )
             )

@@ -20,7 +20,7 @@ import httpx
 
 from clodo.cloudflare.budget import Budget, Lane
 from clodo.cloudflare.clock import SYSTEM_CLOCK, Clock
-from clodo.errors import ClodoError, CloudflareUnavailable, OutcomeUnknown, Refused, WranglerFailed
+from clodo.errors import ClodoError, CloudflareUnavailable, OutcomeUnknown, PlanIsStale, Refused, WranglerFailed
 from clodo.wrangler.uploads import Asset, Stamp, Upload, parse_upload, render_upload, stamp_upload
 
 Guard = Callable[[], None]
@@ -199,6 +199,7 @@ class Forwarder:
         worker: str | None = None,
         guard: Guard | None = None,
         compare: bool = False,
+        must_be_first: bool = False,
         patience: timedelta = DEFAULT_PATIENCE,
         clock: Clock = SYSTEM_CLOCK,
         mask: Callable[[str], str] = str,
@@ -215,6 +216,7 @@ class Forwarder:
         self._worker = worker
         self._guard = guard
         self._compare = compare
+        self._must_be_first = must_be_first
         self._patience = patience
         self._clock = clock
         self._upload_lock = threading.Lock()
@@ -273,6 +275,12 @@ class Forwarder:
     def _handle_upload(self, request: Request, worker: str, *, is_version: bool) -> Answer:
         if self._worker is not None and unquote(worker) != self._worker:
             raise WranglerFailed(f"wrangler was about to upload {unquote(worker)} instead of {self._worker}")
+        if self._must_be_first and is_version:
+            # wrangler has found a Worker where there was none, and would replace what it serves.
+            raise PlanIsStale(
+                f"{unquote(worker)}: was made by somebody else since this release was planned",
+                hint="Run it again: it will be released as a Worker that exists.",
+            )
         # One at a time: an impatient wrangler may repeat an upload while the first is still under way.
         with self._upload_lock:
             self._raise_if_closed()

@@ -176,6 +176,7 @@ class Gateway:
         guard: Guard | None = None,
         lane: Lane = Lane.RELEASE,
         compare: bool = False,
+        must_be_first: bool = False,
         mask: Callable[[str], str] = str,
     ) -> GatewaySession:
         """
@@ -193,6 +194,8 @@ class Gateway:
 
             compare: Let reads pass, and keep every write from Cloudflare.
 
+            must_be_first: Refuse to upload a version of a Worker that exists by now.
+
             mask: Takes secrets out of what is recorded of Cloudflare's messages.
         """
         forwarder = Forwarder(
@@ -203,6 +206,7 @@ class Gateway:
             worker=worker,
             guard=guard,
             compare=compare,
+            must_be_first=must_be_first,
             patience=self._patience,
             clock=self._clock,
             mask=mask,

@@ -25,6 +25,7 @@ from clodo.errors import (
     OutcomeUnknown,
     PartlyDone,
     PermissionMissing,
+    PlanIsStale,
     ToolchainMissing,
     WorkerNotFound,
     WranglerFailed,
@@ -154,6 +155,17 @@ def test_a_first_deploy_is_one_version_with_the_same_content(wrangler: Wrangler,
     assert created.was_found
     assert created.content_sha256 == compared.content_sha256
     assert not any(received.path.endswith(("/routes", "/schedules", "/domains/records")) for received in fake.received)
+
+
+def test_a_first_deploy_leaves_a_worker_alone_that_came_up_meanwhile(
+    wrangler: Wrangler, fake: Cloud, config: Path
+) -> None:
+    """wrangler would replace what it serves; here nothing is uploaded and nothing deployed."""
+    with pytest.raises(PlanIsStale, match="shop: was made by somebody else"):
+        wrangler.deploy_first(config, worker=WORKER, account_id=ACCOUNT, stamp=Stamp(RELEASE))
+
+    assert fake.versions == []
+    assert fake.count("POST", "/deployments") == 0
 
 
 def test_a_first_deploy_that_fails_after_the_upload_says_so(wrangler: Wrangler, fake: Cloud, config: Path) -> None:
