@@ -251,7 +251,7 @@ def test_a_worker_with_durable_objects(project: Project) -> None:
     assert service["default_environment"]["script"]["migration_tag"] == "v1"
     assert uploaded["metadata"]["has_preview"] is False
     assert refused.returncode == 1
-    assert "10211" in refused.stderr
+    assert "pending Durable Object migration" in refused.stderr
 
 
 @exhaustive

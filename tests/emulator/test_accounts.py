@@ -1,0 +1,152 @@
+"""Tokens, accounts, users and zones over the API."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from clodo.emulator.server import EmbeddedCloud
+from tests.fixtures.embedded_cloud import CloudAccount, account_of
+
+
+def call(cloud: EmbeddedCloud, path: str, token: str | None = None, method: str = "GET") -> httpx.Response:
+    """Call the API with any token, or none."""
+    headers = {} if token is None else {"Authorization": token}
+    return httpx.request(method, cloud.url + path, headers=headers, trust_env=False)
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [(None, 401), ("Bearer", 401), ("Basic abc", 401), ("Bearer wrong", 403), ("Bearer \udcff", 403)],
+)
+def test_calls_without_a_known_token_are_refused(account: CloudAccount, authorization: str | None, status: int) -> None:
+    """No token is 401, a wrong one 403, both with 10000; nothing is said about what exists."""
+    encoded = None if authorization is None else authorization.encode("utf-8", "surrogateescape")
+    headers = [] if encoded is None else [(b"Authorization", encoded)]
+    for path in (f"{account.root}/workers/scripts", "/accounts", "/no/such/path"):
+        answer = httpx.get(account.cloud.url + path, headers=headers, trust_env=False)
+        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (status, 10000)
+
+
+def test_a_token_reaches_its_own_accounts_only(account: CloudAccount) -> None:
+    """Another account's token is refused, and doesn't see the account or its zone in lists."""
+    with account_of(account.cloud, account.cloud.new_account()) as stranger:
+        refused = stranger.api.get(f"{account.root}/workers/scripts")
+        accounts = stranger.api.get("/accounts").json()["result"]
+        zones = stranger.api.get("/zones").json()["result"]
+        zone = stranger.api.get(f"/zones/{account.zone_id}")
+
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (403, 10000)
+    assert [entry["id"] for entry in accounts] == [stranger.account_id]
+    assert [entry["id"] for entry in zones] == [stranger.zone_id]
+    assert zone.status_code == 403
+
+
+def test_tokens_are_verified(account: CloudAccount) -> None:
+    """A user's token verifies at /user, an unknown one is 1000 there, and at the account's endpoint a user's is too."""
+    verified = account.api.get("/user/tokens/verify")
+    unknown = call(account.cloud, "/user/tokens/verify", "Bearer nobody")
+    at_account = account.api.get(f"{account.root}/tokens/verify")
+
+    assert verified.json()["result"]["status"] == "active"
+    assert (unknown.status_code, unknown.json()["errors"][0]["code"]) == (401, 1000)
+    assert (at_account.status_code, at_account.json()["errors"][0]["code"]) == (401, 1000)
+
+
+def test_account_tokens_have_no_user(account: CloudAccount) -> None:
+    """A token owned by the account verifies there only, and /user is 9109."""
+    admin = {"Authorization": f"Bearer {account.cloud.admin_token}"}
+    made = httpx.post(
+        account.cloud.edge_url + "/__clodo/tokens",
+        json={"account_ids": [account.account_id], "owner": "account", "name": "ci"},
+        headers=admin,
+        trust_env=False,
+    ).json()["result"]
+    bearer = f"Bearer {made['token']}"
+    at_user = call(account.cloud, "/user/tokens/verify", bearer)
+    at_account = call(account.cloud, f"{account.root}/tokens/verify", bearer)
+    user = call(account.cloud, "/user", bearer)
+    works = call(account.cloud, f"{account.root}/workers/scripts", bearer)
+    httpx.patch(
+        account.cloud.edge_url + f"/__clodo/tokens/{made['id']}",
+        json={"status": "disabled"},
+        headers=admin,
+        trust_env=False,
+    )
+    disabled = call(account.cloud, f"{account.root}/workers/scripts", bearer)
+
+    assert at_user.json()["errors"][0]["code"] == 1000
+    assert at_account.json()["result"]["status"] == "active"
+    assert (user.status_code, user.json()["errors"][0]["code"]) == (403, 9109)
+    assert works.status_code == 200
+    assert disabled.status_code == 403
+
+
+def test_whoami_s_questions_are_answered(account: CloudAccount) -> None:
+    """The user has an e-mail, the account a name, the membership a role; lists carry result_info and end."""
+    user = account.api.get("/user").json()["result"]
+    accounts = account.api.get("/accounts?page=1").json()
+    memberships = account.api.get("/memberships?page=1").json()["result"]
+    beyond = account.api.get("/accounts?page=2").json()
+
+    assert "@" in user["email"]
+    assert accounts["result"][0]["name"] == "test_whoami_s_questions_are_answered"
+    assert accounts["result_info"] == {"count": 1, "page": 1, "per_page": 20, "total_count": 1, "total_pages": 1}
+    assert memberships[0]["account"]["id"] == account.account_id
+    assert beyond["result"] == []
+
+
+def test_zones_are_found_by_name(account: CloudAccount) -> None:
+    """Zones are filtered by name, account and account name, and paged."""
+    for query, expected in (
+        (f"name={account.zone}", 1),
+        (f"name={account.zone}&account.id={account.account_id}", 1),
+        ("name=elsewhere.example", 0),
+        (f"name=starts_with:{account.zone[:4]}", 1),
+        ("account.id=" + "0" * 32, 0),
+        ("account.name=test_zones_are_found_by_name", 1),
+        ("page=2", 0),
+    ):
+        assert len(account.api.get(f"/zones?{query}").json()["result"]) == expected, query
+    zone = account.api.get(f"/zones/{account.zone_id}").json()["result"]
+    assert (zone["name"], zone["account"]["id"]) == (account.zone, account.account_id)
+
+
+def test_what_has_no_route_is_7003(account: CloudAccount) -> None:
+    """Unknown paths and methods are refused in the envelope."""
+    missing = account.api.get(f"{account.root}/no/such/thing")
+    slash = account.api.get(f"{account.root}/workers/scripts/")
+    method = account.api.patch(f"{account.root}/workers/scripts")
+
+    assert (missing.status_code, [error["code"] for error in missing.json()["errors"]]) == (404, [7003, 7000])
+    assert slash.status_code in (404, 405)
+    assert method.status_code == 405
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil", "evil.workers.dev", ""])
+def test_hosts_of_nobody_are_refused(cloud: EmbeddedCloud, host: str) -> None:
+    """A name that somebody else points at us reaches neither API nor Worker: DNS rebinding."""
+    answer = httpx.get(cloud.url + "/user/tokens/verify", headers={"Host": host}, trust_env=False)
+
+    assert answer.status_code == 421
+    assert "Misdirected" in answer.text
+
+
+def test_the_api_answers_to_its_own_names(account: CloudAccount) -> None:
+    """The loopback names, and Cloudflare's own for clients that can't be told otherwise, lead to the API."""
+    port = account.cloud.edge_url.rpartition(":")[2]
+    for host in (f"127.0.0.1:{port}", f"localhost:{port}", "api.cloudflare.com", f"[::1]:{port}"):
+        assert account.api.get("/user/tokens/verify", headers={"Host": host}).status_code == 200, host
+
+
+def test_the_cloud_s_own_endpoints_need_the_admin_token(account: CloudAccount) -> None:
+    """Nobody without the admin token, or the first account's, reads or changes the cloud itself."""
+    url = account.cloud.edge_url + "/__clodo/status"
+    for token, status in (
+        (None, 403),
+        (account.token, 403),
+        (account.cloud.admin_token, 200),
+        (account.cloud.account.token, 200),
+    ):
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        assert httpx.get(url, headers=headers, trust_env=False).status_code == status
