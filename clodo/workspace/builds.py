@@ -38,6 +38,8 @@ from clodo.workspace.source_tree import IgnoreRules
 TAIL_LINES = 20
 INSTALL_TIMEOUT = timedelta(minutes=15)
 BUILD_TIMEOUT = timedelta(minutes=15)
+# npm's own list of what it installed.
+_INSTALLED = Path("node_modules", ".package-lock.json")
 _NPM_CI = ("ci", "--no-audit", "--no-fund")
 _NO_SPACE = re.compile(r"\bENOSPC\b|no space left on device", re.IGNORECASE)
 _NO_NETWORK = re.compile(r"\b(?:ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|ENOTCACHED)\b")
@@ -192,6 +194,7 @@ class Builder:
         self._base_environment = environment
         self._digests = digests
         self._log = log
+        self._installed: dict[Path, tuple[tuple[int, ...], ...]] = {}
         self._timeouts = {"install": install_timeout, "build": build_timeout}
 
     def prepare(self, effective: EffectiveConfig, steps: Sequence[Step]) -> tuple[Done, ...]:
@@ -222,7 +225,7 @@ class Builder:
             return Done(step, was_cached=False, duration=duration)
 
     def _is_done(self, marker: Path, effective: EffectiveConfig, step: Step) -> bool:
-        if step.kind == "install" and not step.is_declared and _is_installed(step.folder):
+        if step.kind == "install" and not step.is_declared and self._is_installed(step.folder):
             return True
         if step.is_declared and reaches_out(step.command):
             # It reads or writes where we don't look, so it can't be known to be done.
@@ -233,13 +236,22 @@ class Builder:
             return False
         return isinstance(known, dict) and known.get("key") == self._key(effective, step)
 
+    def _is_installed(self, folder: Path) -> bool:
+        # Lock files are long, and in a workspace every service asks: look again only when one of the files is another.
+        stamps = tuple(_stamp(folder / name) for name in (*NPM_LOCKS, packages.FILE_NAME, _INSTALLED))
+        if self._installed.get(folder) != stamps:
+            if not _is_installed(folder):
+                return False
+            self._installed[folder] = stamps
+        return True
+
     def _key(self, effective: EffectiveConfig, step: Step) -> str:
         parts = [step.kind, step.command, str(self._tools.node)]
         if step.kind == "install":
             top = packages.top_of(self._root)
             package = packages.package_around(step.folder, top)
             folder = package.folder if package is not None else step.folder
-            parts += _install_facts(folder, packages.members_around(package, top) if package else (), self._digests)
+            parts += _install_facts(folder, packages.members_of(package) if package else (), self._digests)
         elif step.folder == effective.folder or step.is_declared:
             parts.append(self._service_inputs(effective).digest())
         else:
@@ -391,8 +403,7 @@ def _end_group(process: subprocess.Popen[str]) -> None:
 
 
 def _detected_install(package: Package, effective: EffectiveConfig, top: Path) -> Iterator[Step]:
-    around = packages.workspace_around(package.folder, top)
-    owner = around[0] if around else package
+    owner = packages.workspace_around(package.folder, top) or package
     if not owner.dependencies and not owner.workspaces:
         return
     hint = f'Declare it: install = "…" under [services.{effective.service}] in portfolio.toml.'
@@ -414,8 +425,7 @@ def _detected_install(package: Package, effective: EffectiveConfig, top: Path) -
 
 def _builds_of_others(package: Package, top: Path) -> Iterator[Step]:
     """Yield the builds of the user's own packages that *package* needs."""
-    members = packages.members_around(package, top)
-    for needed in packages.in_order_of_need(package, members)[:-1]:
+    for needed in packages.in_order_of_need(package, top)[:-1]:
         command = needed.scripts.get("build")
         if command is not None and not calls_wrangler(command, needed.scripts):
             yield Step("build", needed.folder, "npm run build", False, needed.place_of("scripts", "build"))
@@ -452,13 +462,21 @@ def _raise_if_it_deploys(step: Step, scripts: Mapping[str, str]) -> None:
 def _is_installed(folder: Path) -> bool:
     """Whether ``node_modules`` holds what the lock file says, by the list npm keeps in it."""
     try:
-        installed = json.loads((folder / "node_modules" / ".package-lock.json").read_text(encoding="utf-8"))
+        installed = json.loads((folder / _INSTALLED).read_text(encoding="utf-8"))
         lock = next(folder / name for name in NPM_LOCKS if (folder / name).is_file())
         wanted = json.loads(lock.read_text(encoding="utf-8"))
         return _holds(folder, installed["packages"], wanted["packages"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
         # Not there or not as npm writes it: install, and npm says what is wrong.
         return False
+
+
+def _stamp(file: Path) -> tuple[int, ...]:
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return ()
+    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _holds(folder: Path, installed: dict[str, Any], wanted: dict[str, Any]) -> bool:
@@ -489,7 +507,7 @@ def _install_facts(folder: Path, members: Sequence[Package], digests: FileDigest
     for owner in (folder, *(member.folder for member in members)):
         facts += _fact(owner / packages.FILE_NAME, digests)
     # Deleted or changed by another tool since: npm rewrites this file with every install.
-    facts += _fact(folder / "node_modules" / ".package-lock.json", digests)
+    facts += _fact(folder / _INSTALLED, digests)
     return facts
 
 

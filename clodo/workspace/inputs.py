@@ -112,11 +112,10 @@ class Inputs:
         package = packages.package_around(self.folder, self.top)
         if package is None:
             return
-        members = packages.members_around(package, self.top)
         pending, seen = [package], {package.folder, self.folder}
         while pending:
             current = pending.pop()
-            for folder in packages.local_dependencies(current, members):
+            for folder in packages.local_dependencies(current, self.top):
                 if folder in seen:
                     continue
                 seen.add(folder)

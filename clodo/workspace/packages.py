@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -92,19 +93,17 @@ def folders_up(folder: Path, top: Path) -> tuple[Path, ...]:
     return (folder, *(parent for parent in folder.parents if parent.is_relative_to(top)))
 
 
-def workspace_around(folder: Path, top: Path) -> tuple[Package, tuple[Package, ...]] | None:
+def workspace_around(folder: Path, top: Path) -> Package | None:
     """
-    Return the npm workspace that *folder* is a member of, and all its members, by folder.
+    Return the root of the npm workspace that *folder* is a member of.
 
     Raises:
         BadConfiguration: A ``package.json`` on the way is broken.
     """
     for parent in folders_up(folder, top)[1:]:
         package = read_package(parent)
-        if package is not None and package.workspaces:
-            members = members_of(package)
-            if any(member.folder == folder for member in members):
-                return package, members
+        if package is not None and package.workspaces and _is_member(folder, package):
+            return package
     return None
 
 
@@ -115,14 +114,6 @@ def package_around(folder: Path, top: Path) -> Package | None:
         if package is not None:
             return package
     return None
-
-
-def members_around(package: Package, top: Path) -> tuple[Package, ...]:
-    """Return the members of the npm workspace that *package* is the root or a member of; empty when of none."""
-    if package.workspaces:
-        return members_of(package)
-    around = workspace_around(package.folder, top)
-    return around[1] if around else ()
 
 
 def members_of(package: Package) -> tuple[Package, ...]:
@@ -136,27 +127,38 @@ def members_of(package: Package) -> tuple[Package, ...]:
     return tuple(member for member in found if member is not None)
 
 
-def local_dependencies(package: Package, members: Sequence[Package]) -> tuple[Path, ...]:
+def local_dependencies(package: Package, top: Path) -> tuple[Path, ...]:
     """
     Return the folders of the user's own packages that *package* needs, sorted.
 
-    They are members of the same npm workspace, ``file:``, ``link:`` and ``portal:`` dependencies, and whatever is
-    linked into ``node_modules`` by hand.
+    They are ``file:``, ``link:`` and ``portal:`` dependencies, whatever is linked into ``node_modules`` (by npm, for
+    members of its workspace, or by hand), and members of the workspace that are not installed yet.
+
+    Raises:
+        BadConfiguration: A ``package.json`` is broken.
     """
-    by_name = {member.name: member.folder for member in members if member.name}
     found: set[Path] = set()
+    missing: set[str] = set()
     for name, version in package.dependencies.items():
         prefix = next((prefix for prefix in _LOCAL_PREFIXES if version.startswith(prefix)), None)
         if prefix is not None:
             found.add(Path(os.path.normpath(package.folder / version.removeprefix(prefix))))
-        elif name in by_name:
-            found.add(by_name[name])
-        found.update(_linked(package.folder, name))
+        installed = _installed(package.folder, name)
+        if installed is None:
+            missing.add(name)
+        # pnpm links into its own store, which its lock file pins.
+        elif installed.is_symlink() and "node_modules" not in (target := installed.resolve()).parts:
+            found.add(target)
+    if missing:
+        # Reading every member is dear in a big workspace, so it is done only for what npm has not linked.
+        root = package if package.workspaces else workspace_around(package.folder, top)
+        members = members_of(root) if root is not None else ()
+        found |= {member.folder for member in members if member.name in missing}
     found.discard(package.folder)
     return tuple(sorted(folder for folder in found if folder.is_dir()))
 
 
-def in_order_of_need(package: Package, members: Sequence[Package]) -> tuple[Package, ...]:
+def in_order_of_need(package: Package, top: Path) -> tuple[Package, ...]:
     """
     Return *package* and its local dependencies, each after what it needs.
 
@@ -177,7 +179,7 @@ def in_order_of_need(package: Package, members: Sequence[Package]) -> tuple[Pack
                 hint="Take one of these dependencies out.",
             )
         path.append(current)
-        for folder in local_dependencies(current, members):
+        for folder in local_dependencies(current, top):
             needed = read_package(folder)
             if needed is not None:
                 visit(needed)
@@ -188,23 +190,41 @@ def in_order_of_need(package: Package, members: Sequence[Package]) -> tuple[Pack
     return tuple(order)
 
 
-def _linked(folder: Path, name: str) -> Iterator[Path]:
-    """Yield where ``node_modules/<name>`` leads when it is a link to somebody's sources."""
+def _installed(folder: Path, name: str) -> Path | None:
+    """Return the ``node_modules`` entry that *name* resolves to from *folder*."""
     for parent in (folder, *folder.parents):
         entry = parent / "node_modules" / name
-        if entry.is_symlink():
-            target = Path(os.path.realpath(entry))
-            # pnpm links into its own store, which its lock file pins.
-            if "node_modules" not in target.parts:
-                yield target
-            return
         if entry.exists():
-            return
+            return entry
+    return None
+
+
+def _is_member(folder: Path, package: Package) -> bool:
+    parts = folder.relative_to(package.folder).parts
+    if NEVER_SOURCES.intersection(parts):
+        return False
+    verdict = False
+    for pattern in package.workspaces:
+        if _fits(parts, _parts_of(pattern.removeprefix("!"))):
+            verdict = not pattern.startswith("!")
+    return verdict
+
+
+def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_fits(parts[skipped:], pattern[1:]) for skipped in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
+
+
+def _parts_of(pattern: str) -> tuple[str, ...]:
+    return tuple(part for part in pattern.split("/") if part not in ("", "."))
 
 
 def _matches(folder: Path, pattern: str) -> Iterator[Path]:
-    cleaned = pattern.removeprefix("./").rstrip("/")
-    for match in folder.glob(cleaned) if cleaned not in ("", ".") else [folder]:
+    parts = _parts_of(pattern)
+    for match in folder.glob("/".join(parts)) if parts else [folder]:
         if match.is_dir() and not NEVER_SOURCES.intersection(match.relative_to(folder).parts):
             yield match
 
