@@ -19,9 +19,9 @@ from clodo.workspace import imports
 SETTLING_NANOSECONDS = 2_000_000_000
 _READ_BYTES = 1024 * 1024
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS digests (
+CREATE TABLE IF NOT EXISTS file_facts_2 (
     path TEXT PRIMARY KEY, device INTEGER, inode INTEGER, size INTEGER, modified INTEGER, changed INTEGER,
-    read_at INTEGER, digest TEXT NOT NULL, imports TEXT NOT NULL
+    read_at INTEGER, digest TEXT NOT NULL, imports TEXT NOT NULL, packages TEXT NOT NULL
 ) WITHOUT ROWID
 """
 
@@ -34,11 +34,14 @@ class FileFacts:
     Attributes:
         digest: SHA-256, hex.
 
-        imports: The relative module names it imports, as written; empty for what is no source file.
+        imports: The relative names it imports; empty for what is no source file.
+
+        packages: The names of the packages it imports; likewise.
     """
 
     digest: str
-    imports: tuple[str, ...]
+    imports: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
 
 
 _Stamp = tuple[int, int, int, int, int]
@@ -105,12 +108,12 @@ class FileDigests:
     def _write(self, fresh: Mapping[str, tuple[_Stamp, int, FileFacts]]) -> None:
         assert self._store is not None
         rows = [
-            (path, *stamp, read_at, facts.digest, json.dumps(facts.imports))
+            (path, *stamp, read_at, facts.digest, json.dumps(facts.imports), json.dumps(facts.packages))
             for path, (stamp, read_at, facts) in fresh.items()
         ]
         with closing(sqlite3.connect(self._store, timeout=5)) as connection, connection:
             connection.execute(_SCHEMA)
-            connection.executemany("INSERT OR REPLACE INTO digests VALUES (?,?,?,?,?,?,?,?,?)", rows)
+            connection.executemany("INSERT OR REPLACE INTO file_facts_2 VALUES (?,?,?,?,?,?,?,?,?,?)", rows)
 
     def _load(self) -> None:
         if self._is_loaded:
@@ -121,9 +124,9 @@ class FileDigests:
             return
         try:
             with closing(sqlite3.connect(f"file:{self._store}?mode=ro", uri=True, timeout=5)) as connection:
-                for path, *stamp, read_at, digest, names in connection.execute("SELECT * FROM digests"):
+                for path, *stamp, read_at, digest, names, used in connection.execute("SELECT * FROM file_facts_2"):
                     device, inode, size, modified, changed = stamp
-                    facts = FileFacts(digest, tuple(json.loads(names)))
+                    facts = FileFacts(digest, tuple(json.loads(names)), tuple(json.loads(used)))
                     self._known[path] = ((device, inode, size, modified, changed), read_at, facts)
         except (sqlite3.Error, ValueError):
             # Damaged: forget it and read the files again.
@@ -137,9 +140,10 @@ def _stamp(status: os.stat_result) -> _Stamp:
 def _read(path: str) -> FileFacts:
     if imports.is_source(path):
         content = Path(path).read_bytes()
-        return FileFacts(hashlib.sha256(content).hexdigest(), imports.relative_imports(content))
+        digest_of_source = hashlib.sha256(content).hexdigest()
+        return FileFacts(digest_of_source, imports.relative_imports(content), imports.imported_packages(content))
     digest = hashlib.sha256()
     with Path(path).open("rb") as stream:
         while chunk := stream.read(_READ_BYTES):
             digest.update(chunk)
-    return FileFacts(digest.hexdigest(), ())
+    return FileFacts(digest.hexdigest())

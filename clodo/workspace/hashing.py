@@ -6,13 +6,15 @@ In the hash:
 - the effective config, without what is compared with the account on its own (routes, schedules, workers.dev, previews);
 - every file in the service's folder that git does not ignore, and every file, ignored or not, that the config or a
   relative import reaches (built entry points, assets, blobs, migrations), wherever it lies;
-- the folder around each imported file that lies outside the service;
-- packages of the user that it depends on (npm workspace members, ``file:`` and linked packages), likewise;
+- the folder around each imported file that lies outside the service, and whatever the ``paths`` and ``baseUrl`` of a
+  tsconfig open to imports;
+- packages of the user that it declares or imports (npm workspace members, ``file:`` and linked packages), likewise;
 - ``package.json``, lock files, ``.npmrc`` and ``tsconfig`` files from the service's folder up to the repository's top;
 - what the caller passes: fingerprints of secrets and toolchain, and anything else it names.
 
 Not in the hash: the content of ``node_modules``, which a lock file pins (without one the hash is uncertain); and what a
 build command reads from places its text does not show (a build that mentions paths outside makes the hash uncertain).
+Uncertain, too, when imports are opened to a folder above the service, where git may ignore what is imported.
 An uncertain hash that is equal proves nothing: bundle and compare.
 """
 

@@ -1,5 +1,5 @@
 """
-Which files a source file names by relative path, found without a parser.
+Which files and packages a source file names, found without a parser.
 
 It finds too much rather than too little: a name in a comment counts. What it finds is only used to hash more files.
 """
@@ -10,6 +10,8 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+from clodo.workspace import jsonc
 
 # JSON, because `paths`, `imports`, `exports` and `extends` send imports to other files.
 _SOURCES = (
@@ -34,6 +36,9 @@ _REWRITTEN = {".js": (".ts", ".tsx"), ".jsx": (".tsx",), ".mjs": (".mts",), ".cj
 # Any quoted text that is . or .. or starts with ./ or ../: covers import, export from, require, import(), new URL().
 _RELATIVE = re.compile(rb"""["'`](\.\.?(?:/[^"'`\r\n]*)?)["'`]""")
 _OPEN_END = re.compile(r"\$\{|\*")
+_PACKAGE = re.compile(
+    rb"""(?:\bfrom|\bimport|\brequire)\s*\(?\s*["'`]((?:@[A-Za-z0-9._~-]+/)?[A-Za-z0-9_~-][A-Za-z0-9._~-]*)(?:/[^"'`\r\n]*)?["'`]"""
+)
 
 
 def is_source(path: str | Path) -> bool:
@@ -42,12 +47,24 @@ def is_source(path: str | Path) -> bool:
 
 
 def relative_imports(content: bytes) -> tuple[str, ...]:
-    """Return the relative names in *content*, each once, in order of appearance, without ``?query``."""
+    """Return the relative names in *content*, each once, without ``?query``; a tsconfig's paths made relative."""
     found: dict[str, None] = {}
     for match in _RELATIVE.finditer(content):
         name = match[1].decode("utf-8", errors="replace")
-        found.setdefault(name if _OPEN_END.search(name) else name.split("?", 1)[0])
+        found.setdefault(name if is_open_ended(name) else name.split("?", 1)[0])
+    if b'"compilerOptions"' in content:
+        found.update(dict.fromkeys(_paths_of_tsconfig(content)))
     return tuple(found)
+
+
+def imported_packages(content: bytes) -> tuple[str, ...]:
+    """Return the names of the packages that *content* imports, each once."""
+    return tuple(dict.fromkeys(match[1].decode("ascii") for match in _PACKAGE.finditer(content)))
+
+
+def is_open_ended(name: str) -> bool:
+    """Whether *name* has a placeholder, so that it may mean many files."""
+    return _OPEN_END.search(name) is not None
 
 
 def resolve(name: str, folder: Path) -> Iterator[Path]:
@@ -74,3 +91,23 @@ def resolve(name: str, folder: Path) -> Iterator[Path]:
         yield base
     elif base.is_dir():
         yield from (file for ending in _ENDINGS[1:] if (file := base / f"index{ending}").is_file())
+
+
+def _paths_of_tsconfig(content: bytes) -> Iterator[str]:
+    """Yield what `paths` and `baseUrl` open to imports that look like packages; anything below `baseUrl` is."""
+    try:
+        data, _ = jsonc.parse(content.decode("utf-8-sig", errors="replace"))
+    except jsonc.SyntaxFault:
+        # esbuild will say so.
+        return
+    options = data.get("compilerOptions") if isinstance(data, dict) else None
+    if not isinstance(options, dict):
+        return
+    base = options.get("baseUrl")
+    if isinstance(base, str):
+        yield f"./{base}/*"
+    paths = options.get("paths")
+    for targets in paths.values() if isinstance(paths, dict) else ():
+        for target in targets if isinstance(targets, list) else ():
+            if isinstance(target, str):
+                yield f"./{base}/{target}" if isinstance(base, str) else f"./{target}"

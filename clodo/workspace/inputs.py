@@ -44,6 +44,8 @@ class Inputs:
         self.doubts: list[str] = []
         self._trees: set[tuple[Path, bool]] = set()
         self._pending: list[Path] = []
+        self._packages: set[Path] = set()
+        self._named: set[tuple[Path, str]] = set()
         # A wrangler config counts by what it means; comments in it are nobody's release.
         self._configs = {folder / name for name in FILE_NAMES}
         try:
@@ -95,7 +97,7 @@ class Inputs:
             self._add_file(file)
 
     def _add_file(self, file: Path) -> None:
-        if file in self.found or file in self._configs or "node_modules" in file.parts:
+        if file in self.found or file in self._configs or packages.is_installed(file, self.top):
             return
         self.found[file] = ""
         self._pending.append(file)
@@ -112,21 +114,25 @@ class Inputs:
         package = packages.package_around(self.folder, self.top)
         if package is None:
             return
-        pending, seen = [package], {package.folder, self.folder}
-        while pending:
-            current = pending.pop()
-            for folder in packages.local_dependencies(current, self.top):
-                if folder in seen:
-                    continue
-                seen.add(folder)
-                self._add_tree(folder)
-                self._add_pinning_files(folder)
-                needed = packages.read_package(folder)
-                if needed is not None:
-                    pending.append(needed)
-                    self._add_entry_points(needed)
+        self._packages.update((package.folder, self.folder))
+        self._add_needs_of(package)
         if package.dependencies and not self._is_pinned():
             self.doubts.append(f"{package.place_of()}: no lock file pins the packages it depends on")
+
+    def _add_needs_of(self, package: Package) -> None:
+        for folder in packages.local_dependencies(package, self.top):
+            self._add_package(folder)
+
+    def _add_package(self, folder: Path) -> None:
+        if folder in self._packages:
+            return
+        self._packages.add(folder)
+        self._add_tree(folder)
+        self._add_pinning_files(folder)
+        package = packages.read_package(folder)
+        if package is not None:
+            self._add_entry_points(package)
+            self._add_needs_of(package)
 
     def _is_pinned(self) -> bool:
         return any(
@@ -148,15 +154,26 @@ class Inputs:
         self.found[file] = facts.digest
         for name in facts.imports:
             for target in imports.resolve(name, file.parent):
-                self._add_target(target)
+                self._add_target(target, is_open_ended=imports.is_open_ended(name))
+        start = self.folder if file.is_relative_to(self.folder) else file.parent
+        for name in facts.packages:
+            if (start, name) not in self._named:
+                self._named.add((start, name))
+                # Also what no package.json declares: node finds it in node_modules all the same.
+                folder = packages.linked_package(name, start, self.top)
+                if folder is not None:
+                    self._add_package(folder)
 
-    def _add_target(self, target: Path) -> None:
-        is_folder = target.is_dir()
-        if is_folder:
-            self._add_tree(target, is_whole=not self._is_around(target))
-        else:
+    def _add_target(self, target: Path, *, is_open_ended: bool = False) -> None:
+        if not target.is_dir():
             self._add_file(target)
-        folder = target if is_folder else target.parent
+            folder = target.parent
+        else:
+            folder = target
+            is_whole = not self._is_around(folder) or (is_open_ended and folder == self.folder)
+            self._add_tree(folder, is_whole=is_whole)
+            if is_open_ended and not is_whole:
+                self.doubts.append(f"{folder}: imports may name any file below it, above the service, ignored or not")
         if not folder.is_relative_to(self.folder) and not self._is_around(folder):
             self._add_tree(folder)
             self._add_pinning_files(folder)
@@ -199,6 +216,10 @@ def configured_paths(folder: Path, values: Mapping[str, Any]) -> tuple[Path, ...
     for name in table("alias").values():
         if isinstance(name, str) and name.startswith("."):
             paths += imports.resolve(name, folder)
+        elif isinstance(name, str):
+            package = "/".join(name.split("/")[: 2 if name.startswith("@") else 1])
+            linked = packages.linked_package(package, folder, folder)
+            paths += [linked] if linked is not None else []
     for container in tables(values.get("containers")):
         paths += texts(container.get("image_build_context"))
         # A Dockerfile sees the folder it is in, unless another context is given.

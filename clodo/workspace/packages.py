@@ -146,9 +146,8 @@ def local_dependencies(package: Package, top: Path) -> tuple[Path, ...]:
         installed = _installed(package.folder, name)
         if installed is None:
             missing.add(name)
-        # pnpm links into its own store, which its lock file pins.
-        elif installed.is_symlink() and "node_modules" not in (target := installed.resolve()).parts:
-            found.add(target)
+        else:
+            found.update(_sources_behind(installed, top))
     if missing:
         # Reading every member is dear in a big workspace, so it is done only for what npm has not linked.
         root = package if package.workspaces else workspace_around(package.folder, top)
@@ -188,6 +187,25 @@ def in_order_of_need(package: Package, top: Path) -> tuple[Package, ...]:
 
     visit(package)
     return tuple(order)
+
+
+def linked_package(name: str, folder: Path, top: Path) -> Path | None:
+    """Return the folder of the user's own package that importing *name* from *folder* leads to; None for others."""
+    installed = _installed(folder, name)
+    return None if installed is None else next(_sources_behind(installed, top), None)
+
+
+def is_installed(path: Path, top: Path) -> bool:
+    """Whether *path* is somebody else's, in a ``node_modules``; where the workspace itself lies doesn't matter."""
+    return "node_modules" in (path.relative_to(top) if path.is_relative_to(top) else path).parts
+
+
+def _sources_behind(entry: Path, top: Path) -> Iterator[Path]:
+    # pnpm links into its own store, which its lock file pins; the rest is linked to where somebody works on it.
+    if entry.is_symlink():
+        target = entry.resolve()
+        if not is_installed(target, top) and not target.is_relative_to(entry.parent):
+            yield target
 
 
 def _installed(folder: Path, name: str) -> Path | None:

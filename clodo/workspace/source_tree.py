@@ -19,10 +19,13 @@ def files_below(folder: Path, *, is_whole: bool = False) -> Iterator[Path]:
         folder: Absolute.
 
         is_whole: Yield what git ignores too (for folders that go into the upload whatever git thinks of them).
+
+    Raises:
+        OSError: A folder can't be listed.
     """
     ignored = None if is_whole else IgnoreRules(folder)
     seen: set[tuple[int, int]] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
         here = Path(parent)
         status = here.stat()
         if (status.st_dev, status.st_ino) in seen:
@@ -78,6 +81,11 @@ class IgnoreRules:
                 lines = []
             self._specs[folder] = GitIgnoreSpec.from_lines(lines) if lines else None
         return self._specs[folder]
+
+
+def _raise(error: OSError) -> None:
+    # A folder that can't be listed must not count as empty.
+    raise error
 
 
 def repository_of(folder: Path) -> Path:

@@ -223,6 +223,80 @@ def test_a_sibling_it_depends_on_through_another_counts(shop: Path):
     assert hash_of(shop).digest != before.digest
 
 
+def test_a_linked_package_that_nobody_declares_counts(shop: Path):
+    """Importing a workspace member works without declaring it, so what is imported counts."""
+    link = shop / "node_modules/@shop/unused"
+    link.symlink_to(shop / "packages/unused")
+    write(shop, {"services/api/src/more.ts": 'import { x } from "@shop/unused/src/index";'})
+    before = hash_of(shop)
+
+    (shop / "packages/unused/src/index.ts").write_text("export const x = 1;", encoding="utf-8")
+
+    assert hash_of(shop).digest != before.digest
+
+
+@pytest.mark.parametrize(
+    ("options", "imported"),
+    [
+        ({"baseUrl": "."}, "services/api/generated/nobody.ts"),
+        ({"baseUrl": "./generated"}, "services/api/generated/nobody.ts"),
+        ({"baseUrl": "../../outside"}, "outside/generated/x.ts"),
+        ({"baseUrl": ".", "paths": {"@/*": ["generated/*"]}}, "services/api/generated/nobody.ts"),
+        ({"paths": {"x": ["../../outside/generated/x.ts"]}}, "outside/generated/x.ts"),
+        ({"baseUrl": "..", "paths": {"x": ["../outside/generated/*"]}}, "outside/generated/x.ts"),
+    ],
+)
+def test_what_a_tsconfig_opens_to_imports_counts(shop: Path, options: dict[str, Any], imported: str):
+    """Files that imports reach by `paths` or `baseUrl` count, even when git ignores them."""
+    write(shop, {"outside/generated/x.ts": "1", "services/api/tsconfig.json": {"compilerOptions": options}})
+    before = hash_of(shop)
+
+    (shop / imported).write_text("export const changed = 1;", encoding="utf-8")
+
+    assert hash_of(shop).digest != before.digest
+
+
+def test_a_base_url_above_the_service_makes_the_hash_uncertain(shop: Path):
+    """Where an import may name any file of the repository, sources count and the rest is a doubt."""
+    write(shop, {"services/api/tsconfig.json": {"compilerOptions": {"baseUrl": "../.."}}})
+    before = hash_of(shop)
+
+    (shop / "packages/unused/src/index.ts").write_text("export const changed = 1;", encoding="utf-8")
+
+    assert not before.is_certain
+    assert hash_of(shop).digest != before.digest
+
+
+def test_a_workspace_inside_node_modules_is_hashed_all_the_same(tmp_path: Path):
+    """Where the workspace lies has no say in which of its files count."""
+    root = write(tmp_path / "node_modules" / "shop", SHOP)
+    before = hash_of(root)
+
+    (root / "services/api/src/style.css").write_text("p{}", encoding="utf-8")
+
+    assert before.file_count > 20
+    assert hash_of(root).digest != before.digest
+
+
+def test_a_folder_that_cannot_be_listed_does_not_count_as_empty(shop: Path, monkeypatch: pytest.MonkeyPatch):
+    """An unreadable folder is an error with its path."""
+    if os.geteuid() == 0:
+        # The superuser may list everything; a folder that is gone by then can't be listed by anyone.
+        real = os.scandir
+
+        def scandir(path: Any) -> Any:
+            if str(path).endswith("with space"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+    else:
+        (shop / "services/api/with space").chmod(0)
+
+    with pytest.raises(Failed, match="with space: can't be read"):
+        hash_of(shop)
+
+
 def test_links_in_a_circle_end(shop: Path):
     """A folder linked into itself is hashed once, and files reached by the link count."""
     (shop / "services/api/src/loop").symlink_to(shop / "services/api")
