@@ -14,14 +14,21 @@ from tasks.sites import open_site
 
 @flow(flow_run_name="migrate databases of {target}", persist_result=False)
 def migrate_database(
-    target: Annotated[str, Field(description="Service, environment and customer: api@staging, api@production/acme.")],
-    workspace: Annotated[str, Field(description="Folder of the workspace.")] = ".",
-    which: Annotated[Which, Field(description="Expand migrations, contract ones, or all.")] = Which.EXPAND,
-    reason: Annotated[str, Field(max_length=500, description="Why; kept in the audit trail.")] = "",
-    take_over: Annotated[bool, Field(description="Take the lock from whoever holds it.")] = False,
+    target: str,
+    workspace: str = ".",
+    which: Which = Which.EXPAND,
+    reason: Annotated[str, Field(max_length=500)] = "",
+    take_over: bool = False,
 ) -> dict[str, list[str]]:
     """
     Apply the pending migrations of a target's databases, each file all or nothing.
+
+    Args:
+        target: Service, environment and customer: api@staging, api@production/acme.
+        workspace: Folder of the workspace.
+        which: Expand migrations, contract ones, or all.
+        reason: Why; kept in the audit trail.
+        take_over: Take the lock from whoever holds it.
 
     Returns:
         Database name to the names of the migrations that were applied, empty when it was up to date.

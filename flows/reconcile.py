@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from prefect import flow
-from pydantic import Field
 
 from clodo.releases.outcome import Outcome
 from clodo.releases.reconciling import reconcile_releases
@@ -15,12 +12,15 @@ from tasks.sites import open_site
 
 @flow(flow_run_name="reconcile {workspace}", persist_result=False)
 def reconcile(
-    workspace: Annotated[str, Field(description="Folder of the workspace.")] = ".",
+    workspace: str = ".",
 ) -> list[Outcome]:
     """
     Finish or undo the releases that somebody's dead process left half-way, and take in direct rollbacks.
 
     A release whose process still lives keeps its lock and is left alone.
+
+    Args:
+        workspace: Folder of the workspace.
 
     Returns:
         How each ended; empty when nothing was left half-way.

@@ -17,19 +17,27 @@ from tasks.sites import open_site
 
 @flow(flow_run_name="release {target}", persist_result=False)
 def release_target(
-    target: Annotated[str, Field(description="Service, environment and customer: api@staging, api@production/acme.")],
-    workspace: Annotated[str, Field(description="Folder of the workspace.")] = ".",
-    reason: Annotated[str, Field(max_length=500, description="Why; kept with the release.")] = "",
-    dry_run: Annotated[bool, Field(description="Only show what would change; write nothing.")] = False,
-    overwrite: Annotated[bool, Field(description="Go on over what somebody else deployed.")] = False,
-    take_over: Annotated[bool, Field(description="Take the lock from whoever holds it.")] = False,
-    skip_tests: Annotated[bool, Field(description="Leave out the declared smoke tests.")] = False,
-    allow_local_ledger: Annotated[
-        bool, Field(description="Release to a protected environment with a ledger that only this machine sees.")
-    ] = False,
+    target: str,
+    workspace: str = ".",
+    reason: Annotated[str, Field(max_length=500)] = "",
+    dry_run: bool = False,
+    overwrite: bool = False,
+    take_over: bool = False,
+    skip_tests: bool = False,
+    allow_local_ledger: bool = False,
 ) -> Outcome:
     """
     Take one target to a new version; undo it if anything about that version is wrong.
+
+    Args:
+        target: Service, environment and customer: api@staging, api@production/acme.
+        workspace: Folder of the workspace.
+        reason: Why; kept with the release.
+        dry_run: Only show what would change; write nothing.
+        overwrite: Go on over what somebody else deployed.
+        take_over: Take the lock from whoever holds it.
+        skip_tests: Leave out the declared smoke tests.
+        allow_local_ledger: Release to a protected environment with a ledger that only this machine sees.
 
     Returns:
         How it ended.

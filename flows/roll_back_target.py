@@ -17,14 +17,21 @@ from tasks.sites import open_site
 
 @flow(flow_run_name="roll back {target}", persist_result=False)
 def roll_back_target(
-    target: Annotated[str, Field(description="Service, environment and customer: api@staging, api@production/acme.")],
-    workspace: Annotated[str, Field(description="Folder of the workspace.")] = ".",
-    to: Annotated[str | None, Field(description="A version's id; the last good one by default.")] = None,
-    reason: Annotated[str, Field(max_length=500, description="Why; kept with the release.")] = "",
-    take_over: Annotated[bool, Field(description="Take the lock from whoever holds it.")] = False,
+    target: str,
+    workspace: str = ".",
+    to: str | None = None,
+    reason: Annotated[str, Field(max_length=500)] = "",
+    take_over: bool = False,
 ) -> Outcome:
     """
     Put a target back to its last good version, or to the one that is named; databases stay as they are.
+
+    Args:
+        target: Service, environment and customer: api@staging, api@production/acme.
+        workspace: Folder of the workspace.
+        to: A version's id; the last good one by default.
+        reason: Why; kept with the release.
+        take_over: Take the lock from whoever holds it.
 
     Returns:
         How it ended.

@@ -27,24 +27,33 @@ THREADS = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_worker
     persist_result=False,
 )
 def roll_out_portfolio(
-    workspace: Annotated[str, Field(description="Folder of the workspace.")] = ".",
-    environment: Annotated[str, Field(description="Which environment's targets.")] = "production",
-    targets: Annotated[
-        list[str] | None, Field(description="Only these targets (api@staging); all of the environment by default.")
-    ] = None,
-    max_parallel: Annotated[int, Field(ge=1, le=MAX_THREADS, description="Targets released at the same time.")] = 2,
-    stop_after_failures: Annotated[int, Field(ge=1, description="Begin nothing more after so many failures.")] = 1,
-    reason: Annotated[str, Field(max_length=500, description="Why; kept with each release.")] = "",
-    dry_run: Annotated[bool, Field(description="Only show what would change; write nothing.")] = False,
-    overwrite: Annotated[bool, Field(description="Go on over what somebody else deployed.")] = False,
-    take_over: Annotated[bool, Field(description="Take locks from whoever holds them.")] = False,
-    skip_tests: Annotated[bool, Field(description="Leave out the declared smoke tests.")] = False,
-    allow_local_ledger: Annotated[
-        bool, Field(description="Release to a protected environment with a ledger that only this machine sees.")
-    ] = False,
+    workspace: str = ".",
+    environment: str = "production",
+    targets: list[str] | None = None,
+    max_parallel: Annotated[int, Field(ge=1, le=MAX_THREADS)] = 2,
+    stop_after_failures: Annotated[int, Field(ge=1)] = 1,
+    reason: Annotated[str, Field(max_length=500)] = "",
+    dry_run: bool = False,
+    overwrite: bool = False,
+    take_over: bool = False,
+    skip_tests: bool = False,
+    allow_local_ledger: bool = False,
 ) -> list[Outcome]:
     """
     Release the targets of an environment in waves, each after what it needs; undo each one that fails.
+
+    Args:
+        workspace: Folder of the workspace.
+        environment: Which environment's targets.
+        targets: Only these targets (api@staging); all of the environment by default.
+        max_parallel: Targets released at the same time.
+        stop_after_failures: Begin nothing more after so many failures.
+        reason: Why; kept with each release.
+        dry_run: Only show what would change; write nothing.
+        overwrite: Go on over what somebody else deployed.
+        take_over: Take locks from whoever holds them.
+        skip_tests: Leave out the declared smoke tests.
+        allow_local_ledger: Release to a protected environment with a ledger that only this machine sees.
 
     Returns:
         How each target ended, in the order of the waves.
