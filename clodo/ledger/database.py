@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,15 +56,13 @@ class Database:
             LedgerUnavailable: It can't be opened, or a newer Clodo wrote it.
             NoSpaceLeft: The disk is full.
         """
-        if self.is_shared:
-            self._upgrade(nullcontext())
-            return
-        path = Path(self.url.database or "")
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise renamed_file_error(error, f"ledger {path}") from error
-        self._upgrade(_file_lock(path.with_name(path.name + ".upgrade")))
+        if not self.is_shared:
+            path = Path(self.url.database or "")
+            try:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise renamed_file_error(error, f"ledger {path}") from error
+        self._upgrade()
 
     def close(self) -> None:
         """Close every connection."""
@@ -125,17 +122,17 @@ class Database:
 
         return engine
 
-    def _upgrade(self, alone: AbstractContextManager[None]) -> None:
+    def _upgrade(self) -> None:
         if self._revision() == REVISIONS[-1]:
             return
-        with alone:
-            if not self.is_shared:
-                self._use_write_ahead_log()
-            with self.write() as connection:
-                if self.is_shared:
-                    connection.execute(select(func.pg_advisory_xact_lock(UPGRADE_LOCK)))
-                if _revision(connection) != REVISIONS[-1]:
-                    _run_revisions(connection)
+        if not self.is_shared:
+            self._use_write_ahead_log()
+        # One at a time: SQLite's writers queue anyway. Who comes second finds the work done.
+        with self.write() as connection:
+            if self.is_shared:
+                connection.execute(select(func.pg_advisory_xact_lock(UPGRADE_LOCK)))
+            if _revision(connection) != REVISIONS[-1]:
+                _run_revisions(connection)
 
     def _revision(self) -> str | None:
         with self.read() as connection:
@@ -210,16 +207,6 @@ def _run_revisions(connection: Connection) -> None:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-
-
-@contextmanager
-def _file_lock(path: Path) -> Iterator[None]:
-    try:
-        with path.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-    except OSError as error:
-        raise renamed_file_error(error, f"ledger {path}") from error
 
 
 def insert_unless_there(connection: Connection, table: Table) -> sqlite_dialect.Insert | postgresql_dialect.Insert:

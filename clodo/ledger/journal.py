@@ -205,6 +205,7 @@ class FileJournal:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             is_new = not self.path.exists()
             with os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b", 0) as file:
+                # Between looking for a torn line and writing, nobody else may write a whole one.
                 fcntl.flock(file, fcntl.LOCK_EX)
                 _remove_torn_line(file)
                 written = file.write(line)

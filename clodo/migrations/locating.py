@@ -63,8 +63,7 @@ def _by_running(
 
 
 def _make_schema(connection: apsw.Connection, schema: Sequence[Mapping[str, Any]]) -> None:
-    tables_first = sorted(schema, key=lambda row: row.get("type") != "table")
-    for row in tables_first:
+    for row in sorted(schema, key=_rank):
         if not row.get("sql") or str(row.get("name", "")).startswith(("sqlite_", "_cf_")):
             continue
         try:
@@ -73,6 +72,13 @@ def _make_schema(connection: apsw.Connection, schema: Sequence[Mapping[str, Any]
             # A virtual table made its own inner tables, or needs a module that is missing here; the comparison of
             # messages takes care of what follows from that.
             continue
+
+
+def _rank(row: Mapping[str, Any]) -> int:
+    # Virtual tables make inner tables, whose own rows must come too late; indexes, views and triggers need tables.
+    if row.get("type") != "table":
+        return 2
+    return 0 if str(row.get("sql")).upper().startswith("CREATE VIRTUAL") else 1
 
 
 def _by_table(statements: Sequence[Statement], message: str) -> int | None:

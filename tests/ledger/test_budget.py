@@ -102,6 +102,27 @@ def test_what_is_not_used_is_given_back(budgets, query):
     assert sorted(query("SELECT requests FROM clodo_budget_batches")) == [(1,), (2,)]
 
 
+def test_a_batch_that_grew_old_is_given_back_before_the_next(budgets, clock, query):
+    """What a process did not use of a batch in time is free for others when it draws again."""
+    one = budgets.new()
+    one.take(Lane.RELEASE)
+    clock.advance(timedelta(seconds=11))
+    one.take(Lane.RELEASE)
+
+    assert sorted(query("SELECT requests FROM clodo_budget_batches")) == [(1,), (5,)]
+
+
+def test_a_batch_counts_as_spent_at_its_end(budgets, clock):
+    """Requests that go out late in a batch's life still count when the window has left its beginning behind."""
+    one, other = budgets.new(), budgets.new(batch_requests=1)
+    one.take(Lane.BACKUP)
+    clock.advance(timedelta(seconds=9))
+    one.take(Lane.BACKUP, 4, deadline=NOT_NOW)
+    clock.advance(timedelta(seconds=52))
+
+    assert take_all(other, Lane.BACKUP) == 5
+
+
 def test_closing_a_ledger_gives_back(place, query):
     """A process that ends in order leaves in the ledger what it used."""
     with Ledger.open(place) as ledger:

@@ -314,6 +314,24 @@ def test_somebody_else_at_the_same_file_is_noticed(d1, folder, write):
     assert raced.rows("SELECT name FROM sqlite_master WHERE name IN ('users', 'clodo_migrations')") == []
 
 
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_another_releases_work_is_not_taken_for_ours(folder, write, is_lost):
+    """A row that another wrote, while our answer was lost or not, makes the plan stale; it is not ours that arrived."""
+    write("0001_users.sql", USERS)
+    others = []
+
+    class SharedD1(InMemoryD1):
+        def query(self, database_id, sql, *, only_reads=False):
+            if not only_reads and not others:
+                others.append(super().query(database_id, sql.replace("'r1'", "'r2'") if is_lost else sql))
+                if is_lost:
+                    raise OutcomeUnknown("timed out")
+            return super().query(database_id, sql, only_reads=only_reads)
+
+    with pytest.raises(PlanIsStale, match="somebody else"):
+        apply(SharedD1(), "db", folder, release_id="r1", **NO_PAUSE)
+
+
 def test_an_unreachable_database_is_passed_on(d1, folder, write):
     """Trouble before anything was sent is the client's to name."""
     write("0001_users.sql", USERS)
