@@ -215,7 +215,10 @@ class Publisher:
             if not force and current is not None and len(versions) == 1:
                 self._raise_if_secrets_changed(script, current, versions[0])
             triggered_by = _trigger(self._scripts, script, current, versions)
-            await self._ensure(script, versions)
+            for version in versions:
+                spec = self._directory.spec(account_id, name, version.id)
+                assert spec is not None, "the directory reads the same database"
+                await self._started(spec)
             deployment = self._scripts.add_deployment(
                 script,
                 traffic,
@@ -250,15 +253,19 @@ class Publisher:
             current = self._scripts.current_deployment(script)
             if newest is None or current is None or current.traffic != ((newest.id, 100.0),):
                 raise ApiError(400, code, _NOT_DEPLOYED[code])
-            version = await self._derive(script, newest, changes, author, {"workers/triggered_by": "secret"})
-            await self._ensure(script, [version])
-            self._scripts.add_deployment(
-                script,
-                ((version.id, 100.0),),
-                author=author.identity,
-                source=author.source,
-                annotations={"workers/triggered_by": "secret"},
-            )
+            annotations = {"workers/triggered_by": "secret"}
+            classes = self._scripts.object_classes(script)
+            draft = self._derived(script, newest, changes, classes)
+            await self._started(self._spec(script, draft, classes, annotations))
+            with self._database.transaction():
+                version = self._store(script, draft, author, annotations, classes, etag=newest.etag)
+                self._scripts.add_deployment(
+                    script,
+                    ((version.id, 100.0),),
+                    author=author.identity,
+                    source=author.source,
+                    annotations=annotations,
+                )
             await self._went_live(script)
             return version
 
@@ -276,9 +283,10 @@ class Publisher:
             newest = self._scripts.newest_version(script)
             if newest is None:
                 raise ApiError(404, NO_VERSIONS, "This Worker has no versions.")
-            version = await self._derive(
-                script, newest, changes, author, {"workers/triggered_by": "secret", **annotations}
-            )
+            classes = self._scripts.object_classes(script)
+            draft = self._derived(script, newest, changes, classes)
+            noted = {"workers/triggered_by": "secret", **annotations}
+            version = self._store(script, draft, author, noted, classes, etag=newest.etag)
             self._directory.refresh(account_id, name)
             return version
 
@@ -328,7 +336,6 @@ class Publisher:
                     source=author.source,
                     annotations=annotations,
                 )
-            await self._ensure(script, [version])
             await self._went_live(script)
             return self.existing(account_id, name), version
 
@@ -430,16 +437,8 @@ class Publisher:
         Args:
             before: Durable Object classes that there were before this upload's migrations; *classes* if None.
         """
-        version_id, created_on = new_uuid(), now()
-        spec = self._directory.spec_of(
-            script,
-            version_id,
-            content,
-            classes,
-            tag=annotations.get("workers/tag"),
-            message=annotations.get("workers/message"),
-            created_on=created_on,
-        )
+        draft = _Draft(new_uuid(), now(), content, Validated(0, ()))
+        spec = self._spec(script, draft, classes, annotations)
         try:
             validated = await self._runtime.validate(spec)
         except ScriptInvalid as error:
@@ -451,7 +450,7 @@ class Publisher:
             handlers=list(validated.handlers),
             named_handlers={name: list(handlers) for name, handlers in validated.named_handlers.items()},
         )
-        return _Draft(version_id, created_on, content, validated)
+        return replace(draft, content=content, validated=validated)
 
     def _store(
         self,
@@ -476,14 +475,10 @@ class Publisher:
             startup_time_ms=draft.validated.startup_time_ms,
         )
 
-    async def _derive(
-        self,
-        script: Script,
-        newest: Version,
-        changes: Mapping[str, Binding | None],
-        author: Author,
-        annotations: Mapping[str, str],
-    ) -> Version:
+    def _derived(
+        self, script: Script, newest: Version, changes: Mapping[str, Binding | None], classes: Sequence[ObjectClass]
+    ) -> _Draft:
+        """Return a version that differs from the newest in the given bindings."""
         bindings = {binding["name"]: binding for binding in newest.content.bindings}
         for name, binding in changes.items():
             if binding is not None:
@@ -493,11 +488,9 @@ class Publisher:
             else:
                 raise ApiError(404, SECRET_NOT_FOUND, f"Secret '{name}' not found.")
         content = replace(newest.content, bindings=list(bindings.values()))
-        classes = self._scripts.object_classes(script)
         self._raise_if_bindings_invalid(script, content.bindings, classes)
         unchanged = Validated(newest.startup_time_ms, tuple(content.handlers))
-        draft = _Draft(new_uuid(), now(), content, unchanged)
-        return self._store(script, draft, author, annotations, classes, etag=newest.etag)
+        return _Draft(new_uuid(), now(), content, unchanged)
 
     def _deployable(self, script: Script, version_id: str) -> Version:
         version = self._scripts.version(script, version_id)
@@ -521,13 +514,23 @@ class Publisher:
                 f" The following secrets have changed: {', '.join(changed)}",
             )
 
-    async def _ensure(self, script: Script, versions: Iterable[Version]) -> None:
-        self._directory.refresh(script.account_id, script.name)
+    def _spec(
+        self, script: Script, draft: _Draft, classes: Sequence[ObjectClass], annotations: Mapping[str, str]
+    ) -> VersionSpec:
+        return self._directory.spec_of(
+            script,
+            draft.version_id,
+            draft.content,
+            classes,
+            tag=annotations.get("workers/tag"),
+            message=annotations.get("workers/message"),
+            created_on=draft.created_on,
+        )
+
+    async def _started(self, spec: VersionSpec) -> None:
+        """Have a version running before anybody is sent to it."""
         try:
-            for version in versions:
-                spec: VersionSpec | None = self._directory.spec(script.account_id, script.name, version.id)
-                assert spec is not None
-                await self._runtime.ensure(spec)
+            await self._runtime.ensure(spec)
         except (WorkerdUnavailable, ScriptInvalid) as error:
             raise ApiError(500, INTERNAL, error.message) from error
 

@@ -1,0 +1,94 @@
+"""`clodo emulator status|reset|fault` beside a running cloud."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from clodo.cli.main import main
+from clodo.emulator.config import CloudConfig
+from clodo.emulator.server import EmbeddedCloud
+from clodo.wrangler.toolchain import Toolchain
+
+
+@pytest.fixture
+def running(tmp_path: Path, toolchain: Toolchain) -> Iterator[EmbeddedCloud]:
+    """A cloud on a folder of its own."""
+    with EmbeddedCloud(CloudConfig(data=tmp_path / "data", workerd=toolchain.workerd, port=0)) as cloud:
+        yield cloud
+
+
+def test_status_shows_what_runs(running: EmbeddedCloud, capsys: pytest.CaptureFixture[str]) -> None:
+    """The running cloud is found by its folder; no key is printed."""
+    status = main(["emulator", "status", "--data", str(running.config.data), "--json"])
+    printed = capsys.readouterr().out
+    table = main(["emulator", "status", "--data", str(running.config.data)])
+
+    assert (status, table) == (0, 0)
+    document = json.loads(printed)
+    assert document["url"] == running.url
+    assert document["workers"] == []
+    assert running.account.token not in printed
+    assert running.admin_token not in printed
+
+
+def test_faults_are_armed_listed_and_cleared(running: EmbeddedCloud, capsys: pytest.CaptureFixture[str]) -> None:
+    """A fault added on the command line strikes the next call, and is gone when cleared."""
+    where = ["--data", str(running.config.data)]
+    headers = {"Authorization": f"Bearer {running.account.token}"}
+    options = ["--method", "GET", "--status", "503", "--retry-after", "1"]
+    added = main(["emulator", "fault", "add", "^/user$", *options, *where])
+    struck = httpx.get(f"{running.url}/user", headers=headers, trust_env=False)
+    capsys.readouterr()
+    main(["emulator", "fault", "list", "--json", *where])
+    listed = json.loads(capsys.readouterr().out)
+    main(["emulator", "fault", "clear", *where])
+    main(["emulator", "fault", "list", *where])
+
+    assert added == 0
+    assert (struck.status_code, struck.headers["retry-after"]) == (503, "1")
+    assert [(rule["id"], rule["struck"]) for rule in listed] == [("fault-1", 1)]
+    assert "No fault is armed." in capsys.readouterr().out
+
+
+def test_an_impossible_fault_is_bad_usage(running: EmbeddedCloud, capsys: pytest.CaptureFixture[str]) -> None:
+    """What can't be armed is status 2 with a sentence."""
+    status = main(["emulator", "fault", "add", "(", "--data", str(running.config.data)])
+
+    assert status == 2
+    assert "not a fault" in capsys.readouterr().err
+
+
+def test_nothing_runs_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a running cloud, status is 10 and says how to start one."""
+    status = main(["emulator", "status", "--data", str(tmp_path / "none")])
+
+    assert status == 10
+    assert "clodo emulator start" in capsys.readouterr().err
+
+
+def test_reset_deletes_only_what_is_its_own_and_idle(
+    running: EmbeddedCloud, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A running cloud isn't reset (11), a folder of other things neither (2), nor anything without a yes (4)."""
+    data = running.config.data
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").touch()
+
+    while_running = main(["emulator", "reset", "--data", str(data), "--yes"])
+    foreign = main(["emulator", "reset", "--data", str(tmp_path / "mine"), "--yes"])
+    running.stop()
+    unasked = main(["emulator", "reset", "--data", str(data)])
+    there = data.exists()
+    done = main(["emulator", "reset", "--data", str(data), "--yes"])
+    again = main(["emulator", "reset", "--data", str(data), "--yes", "--json"])
+
+    assert (while_running, foreign, unasked, done, again) == (11, 2, 4, 0, 0)
+    assert there
+    assert not data.exists()
+    assert (tmp_path / "mine" / "file").exists()
+    assert '"deleted": null' in capsys.readouterr().out
