@@ -99,7 +99,7 @@ def up(
         with register.named_as_ours():
             register.make_work_pool()
         process, worker_is_new = worker.start(prefect, workspace, work_pool=register.WORK_POOL)
-        report("registering blocks, limits and deployments", 0.8)
+        report("registering blocks and deployments", 0.8)
         registered = register.register(workspace=workspace, blocks=_accounts(cloud))
         if worker_is_new:
             report("waiting for the worker", 0.9)

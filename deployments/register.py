@@ -1,4 +1,4 @@
-"""Tells a Prefect server what Clodo brings: block types, saved blocks, the work pool, limits and deployments."""
+"""Tells a Prefect server what Clodo brings: block types, saved blocks, the work pool and the deployments."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import httpx
 import yaml
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
-from prefect.client.schemas.objects import ConcurrencyLimitConfig
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, VersionInfo
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentTriggerTypes
@@ -89,15 +89,12 @@ class Registered:
 
         blocks: ``type-slug/name`` of those that were saved.
 
-        limits: Global concurrency limits.
-
         deployments: ``flow/deployment``.
     """
 
     work_pool: str
     block_types: tuple[str, ...]
     blocks: tuple[str, ...]
-    limits: tuple[str, ...]
     deployments: tuple[str, ...]
 
 
@@ -133,7 +130,7 @@ def register(
     """
     Tell the Prefect server in use all that Clodo brings; doing it again changes nothing but what has changed.
 
-    A limit that an operator set in the UI stays as they set it.
+    The pool's own limit is set once; what an operator makes of it in the UI stays.
 
     Args:
         workspace: Default of the flows' ``workspace`` parameter, so that a form needs only the target.
@@ -151,10 +148,9 @@ def register(
         for block in ALL_BLOCKS:
             block.register_type_and_schema()
         make_work_pool()
-        limits = make_limits()
         saved = tuple(_save(name, block) for name, block in (blocks or {}).items())
         deployments = tuple(_deploy(declared, workspace) for declared in declared_deployments(file))
-    return Registered(WORK_POOL, tuple(block.get_block_type_slug() for block in ALL_BLOCKS), saved, limits, deployments)
+    return Registered(WORK_POOL, tuple(block.get_block_type_slug() for block in ALL_BLOCKS), saved, deployments)
 
 
 def make_work_pool() -> None:
@@ -173,21 +169,6 @@ def make_work_pool() -> None:
                     concurrency_limit=max(4, os.cpu_count() or 1),
                 )
             )
-
-
-def make_limits() -> tuple[str, ...]:
-    """Make the global concurrency limits that are missing; return the names of all."""
-    with get_client(sync_client=True) as client:
-        for name, limit in GLOBAL_LIMITS.items():
-            try:
-                client.read_global_concurrency_limit_by_name(name)
-            except ObjectNotFound:
-                client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=limit))
-    return tuple(GLOBAL_LIMITS)
-
-
-# Names may not contain / % & > <. A limit that doesn't exist doesn't limit: `concurrency()` warns and goes on.
-GLOBAL_LIMITS: dict[str, int] = {"clodo-releases": 8}
 
 
 @contextmanager
@@ -234,5 +215,9 @@ def _deploy(declared: Declared, workspace: Path | None) -> str:
         job_variables=declared.work_pool.job_variables,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
-    deployment.apply(schedules=[schedule.as_prefect() for schedule in declared.schedules])
+    deployment.apply(
+        schedules=[schedule.as_prefect() for schedule in declared.schedules],
+        # Said by us, or Prefect would ask git about the folder that we happen to be in.
+        version_info=VersionInfo(type="prefect:simple", version=version("clodo")),
+    )
     return deployment.full_name
