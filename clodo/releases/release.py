@@ -97,7 +97,7 @@ class Release:
 
         account_subdomain: ``<this>.workers.dev``; None when the account has none.
 
-        scratch: A folder of this release alone.
+        scratch: Where the rendered config goes; always the same for a target, since its place shows in the bundle.
 
         known_zones: Zones in which the target had routes before.
 

@@ -241,7 +241,7 @@ def _release_locked(site: Site, account: Account, surveyed: Surveyed, wish: Wish
         lock=lock,
         tester=account.tester(desired.worker),
         account_subdomain=account.subdomain,
-        scratch=site.scratch_of(row.id),
+        scratch=site.workspace.rendered_dir(desired.target),
         known_zones=_zones_of(surveyed.remembered),
         is_ours=surveyed.assessment.standing is Standing.CHANGED,
         interruption=site.interruption,

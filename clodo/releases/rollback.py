@@ -100,7 +100,7 @@ def roll_back(site: Site, target: Target, wish: Wish, *, to: str | None = None, 
             checks_triggers=False,
             tester=account.tester(config.worker_name),
             account_subdomain=account.subdomain,
-            scratch=site.scratch_of(row.id),
+            scratch=site.workspace.rendered_dir(target),
             interruption=site.interruption,
             tells=lambda line: site.log(f"{target}: {line}"),
         )

@@ -17,7 +17,7 @@ from clodo.releases.outcome import Ending
 from clodo.releases.smoke import Edge
 
 # Where secrets are kept on purpose, readable by their owner only; nowhere else may they be found.
-KEPT_ON_PURPOSE = ("cloud", "prefect/credentials.json")
+KEPT_ON_PURPOSE = ("emulator", "prefect/credentials.env")
 
 
 class Untrue(Exception):
