@@ -79,7 +79,7 @@ def routes(buckets: Buckets) -> list[Route]:
         row = buckets.create(
             request.path_params["account_id"],
             str(body.get("name") or ""),
-            location=str(body.get("locationHint") or "weur").upper(),
+            location=str(body.get("locationHint") or "weur").lower(),
             storage_class=str(body.get("storageClass") or "Standard"),
             jurisdiction=request.headers.get("cf-r2-jurisdiction") or "default",
         )

@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from clodo.emulator.clock import new_id
 from clodo.emulator.envelope import ApiError, envelope, json_body
 from clodo.emulator.runtime.runtime import Runtime
-from clodo.emulator.tails.filters import Filters
+from clodo.emulator.tails.filters import INVALID_FILTER, Filters
 from clodo.emulator.workers.publishing import Publisher
 from clodo.emulator.workers.requests import account_of, script_name
 
@@ -73,6 +73,8 @@ class TailSessions:
             account_id, name = account_of(request), script_name(request)
             self._publisher.existing(account_id, name)
             body = await json_body(request, optional=True)
+            if not isinstance(body or {}, dict):
+                raise ApiError(400, INVALID_FILTER, "a tail is described by an object")
             filters = Filters((body or {}).get("filters") or [], random.random)
             self._expire()
             if len(self._of(account_id, name)) >= MAX_TAILS:

@@ -299,6 +299,9 @@ class Publisher:
         Raises:
             ApiError: 10214, the newest version isn't live.
         """
+        for key in ("bindings", "keep_bindings"):
+            if not isinstance(changes.get(key) or [], list):
+                raise ApiError(400, INVALID_SCRIPT, f"{key} must be a list")
         async with self._locks[account_id, name]:
             script = self.existing(account_id, name)
             newest = self._scripts.newest_version(script)
@@ -319,7 +322,7 @@ class Publisher:
                 )
             content = replace(
                 content,
-                compatibility_date=changes.get("compatibility_date") or content.compatibility_date,
+                compatibility_date=_text(changes, "compatibility_date") or content.compatibility_date,
                 compatibility_flags=_strings(changes, "compatibility_flags", content.compatibility_flags),
                 extra={**content.extra, **{key: changes[key] for key in _EXTRA if key in changes}},
             )

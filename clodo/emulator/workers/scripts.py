@@ -197,8 +197,7 @@ def _settings(script: Script, version: Version | None) -> dict[str, Any]:
         "compatibility_date": content.compatibility_date,
         "compatibility_flags": content.compatibility_flags,
         "usage_model": content.extra.get("usage_model") or "standard",
-        "placement": content.extra.get("placement") or {},
-        **({"limits": content.extra["limits"]} if "limits" in content.extra else {}),
+        **{key: content.extra[key] for key in ("placement", "limits", "cache_options") if content.extra.get(key)},
     }
 
 
