@@ -167,7 +167,10 @@ def test_content_comes_back_as_it_was_sent(account: CloudAccount) -> None:
         "/workers/scripts/shop/content",
         files=[
             ("metadata", (None, '{"main_module": "new.js"}')),
-            ("new.js", ("new.js", SHOW.replace("json(env)", "json([env.KEY])").encode(), "application/javascript+module")),
+            (
+                "new.js",
+                ("new.js", SHOW.replace("json(env)", "json([env.KEY])").encode(), "application/javascript+module"),
+            ),
         ],
     )
 
