@@ -75,12 +75,15 @@ class Surveyed:
     Attributes:
         remembered: What the ledger says is live.
 
+        script: As the account's list has it, None when there is no such Worker.
+
         look: The closer look, where the first could not tell.
     """
 
     desired: Desired
     assessment: Assessment
     remembered: Live | None
+    script: Script | None = None
     look: Look | None = None
 
     @property
@@ -121,7 +124,7 @@ def survey(site: Site, targets: Iterable[Target]) -> tuple[Surveyed, ...]:
         desired = resolve(site, target)
         remembered = site.ledger.live.get(str(target))
         script = listed[account.keys.account_id].get(desired.worker)
-        surveyed.append(Surveyed(desired, assess(desired, remembered, script), remembered))
+        surveyed.append(Surveyed(desired, assess(desired, remembered, script), remembered, script))
     return tuple(surveyed)
 
 
@@ -148,6 +151,7 @@ def release_target(site: Site, surveyed: Surveyed, wish: Wish, *, take: Take = d
             seconds=time.monotonic() - started,
         )
     raise_if_forbidden(site, desired.target, wish)
+    _raise_if_objects_migrate(surveyed)
     account = site.account_of(desired.target)
     site.interruption.raise_if_requested()
     with site.ledger.locks.acquire(
@@ -190,6 +194,18 @@ def raise_if_forbidden(site: Site, target: Target, wish: Wish) -> None:
         raise BlockedByPolicy(
             f"{target}: {target.environment} is protected, and this ledger is a file that no other machine sees",
             hint="Set CLODO_LEDGER_URL to the team's PostgreSQL, or say --allow-local-ledger.",
+        )
+
+
+def _raise_if_objects_migrate(surveyed: Surveyed) -> None:
+    """Cloudflare takes Durable Object migrations only with a version that gets all traffic at once: nothing to test."""
+    steps = surveyed.desired.config.durable_object_migrations
+    newest = str(steps[-1].get("tag", "")) if steps else ""
+    if surveyed.script is not None and newest != (surveyed.script.migration_tag or ""):
+        raise Refused(
+            f"{surveyed.target}: the Durable Object migration {newest or '(none)'} is pending, and Cloudflare takes it"
+            " only with a version that is live at once, so it can't be tested or undone",
+            hint="Deploy this step with `wrangler deploy`; `clodo deploy` then adopts what is live.",
         )
 
 
