@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import pty
+import subprocess
+import sys
 
 import pytest
 
@@ -89,6 +93,34 @@ def test_choosing_needs_a_terminal():
         output.choose("Which?", ["api@production"])
 
     assert "--interactive" in (caught.value.hint or "")
+
+
+def test_one_chooses_with_the_keyboard():
+    """On a terminal the targets are listed; space ticks, enter ends."""
+    script = "from clodo.cli.output import choose; print('chosen', choose('Which?', ['api@production', 'web@staging']))"
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", script], stdin=theirs, stdout=theirs, stderr=theirs) as command:
+        os.close(theirs)
+        seen = read_until(ours, b"web@staging")
+        os.write(ours, b"\x1b[B \r")
+        seen += read_until(ours, b"chosen ['web@staging']")
+        assert command.wait(timeout=20) == 0
+    os.close(ours)
+
+    assert b"api@production" in seen
+    assert b"chosen ['web@staging']" in seen
+
+
+def read_until(terminal: int, words: bytes) -> bytes:
+    seen = b""
+    while words not in seen:
+        piece = os.read(terminal, 4096)
+        assert piece, seen
+        seen += piece
+        if b"\x1b[6n" in piece:
+            # The prompt asks the terminal where its cursor is, and waits for an answer.
+            os.write(terminal, b"\x1b[1;1R")
+    return seen
 
 
 def test_progress_without_a_terminal_is_a_line_per_step(capsys):
