@@ -2,20 +2,21 @@
 Calls between Workers: a pipe for workerd's Cap'n Proto connections that can move to another process in mid-life.
 
 workerd opens one connection a service binding and keeps it for all its RPC sessions, while the version it leads to may
-be replaced at any time. Each session starts with a Bootstrap message and shares nothing with the others, so the pipe
-changes over between sessions: it holds the messages of new sessions back until the old ones have ended, then connects
-to the new process and passes them there. The caller notices nothing.
+be replaced at any time. Sessions share nothing but the capability that they start from, the connection's entrance. So
+the pipe changes over between sessions: it holds the messages of new sessions back until the old ones have ended, then
+connects to the new process, asks it for its entrance, and passes them there. The caller notices nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import struct
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 #: How long new sessions wait for old ones to end before they follow them to the old process after all.
 MAX_HOLD_SECONDS = 2.0
@@ -26,78 +27,191 @@ MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 class Kind(IntEnum):
     """Messages of the RPC protocol (`rpc.capnp`) that tell when a session begins and ends."""
 
-    ABORT = 1
     CALL = 2
     RETURN = 3
     FINISH = 4
+    RESOLVE = 5
     RELEASE = 6
     BOOTSTRAP = 8
 
 
-class Frame(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Frame:
     """
-    One message.
+    One message, and what of it matters here.
 
     Attributes:
-        kind: A `Kind`, or another number of the protocol's.
+        kind: A `Kind`, or another number of the protocol's; -1 if it can't be read.
 
-        question: Which question it asks, answers or forgets; None for the rest.
+        question: Which question it asks, answers or forgets.
 
-        about: Which question's result a call is made on; None if it is made on a capability.
+        on_answer: Of a call: the question on whose answer it is made.
 
-        is_last: Whether the other end says nothing more about the question: a Return that needs no Finish, or a Call
-            that needs no Return.
+        on_capability: Of a call: the capability of the other end that it is made on.
+
+        exports: Capabilities of the sender's that it hands over.
+
+        released: The capability of the other end that the sender gives back, and how many references.
+
+        gives_back: Whether capabilities that came with the question (a Return) or its answer (a Finish) go back with it.
+
+        is_last: Whether nothing more is needed: a Return that wants no Finish, or a Call that wants no Return.
     """
 
     data: bytes
     kind: int
     question: int | None = None
-    about: int | None = None
+    on_answer: int | None = None
+    on_capability: int | None = None
+    exports: tuple[int, ...] = ()
+    released: tuple[int, int] | None = None
+    gives_back: bool = False
     is_last: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Struct:
+    """A struct within a message: where its data and its pointers are."""
+
+    segment: int
+    fields: int
+    field_words: int
+    pointers: int
+    pointer_words: int
+
+
+class _Message:
+    """Reads Cap'n Proto's encoding, as far as is needed here (capnproto.org/encoding.html)."""
+
+    def __init__(self, data: bytes) -> None:
+        count: int = struct.unpack_from("<I", data)[0] + 1
+        start = 4 + 4 * count
+        start += start % 8
+        self.data = data
+        self._segments = []
+        for words in struct.unpack_from(f"<{count}I", data, 4):
+            self._segments.append((start, words * 8))
+            start += words * 8
+
+    def _at(self, segment: int, position: int, size: int) -> int:
+        start, length = self._segments[segment]
+        if not 0 <= position <= length - size:
+            raise ValueError("a pointer leads out of its segment")
+        return start + position
+
+    def _pointer(self, segment: int, position: int) -> tuple[int, int, int, int] | None:
+        """Follow far pointers; return segment and position of the content, and the two halves that describe it."""
+        low, high = struct.unpack_from("<II", self.data, self._at(segment, position, 8))
+        if low & 3 == 2:
+            pad_segment, pad = high, (low >> 3) * 8
+            if not low & 4:
+                return self._pointer(pad_segment, pad)
+            far_low, segment = struct.unpack_from("<II", self.data, self._at(pad_segment, pad, 8))
+            low, high = struct.unpack_from("<II", self.data, self._at(pad_segment, pad + 8, 8))
+            return segment, (far_low >> 3) * 8, low, high
+        if low == high == 0:
+            return None
+        offset = (low >> 2) - (1 << 30 if low & 0x80000000 else 0)
+        return segment, position + 8 + offset * 8, low, high
+
+    def struct_at(self, segment: int, position: int) -> _Struct | None:
+        found = self._pointer(segment, position)
+        if found is None or found[2] & 3 != 0:
+            return None
+        segment, start, _, sizes = found
+        words, pointers = sizes & 0xFFFF, sizes >> 16
+        self._at(segment, start, (words + pointers) * 8)
+        return _Struct(segment, start, words, start + words * 8, pointers)
+
+    def pointer(self, parent: _Struct, index: int) -> _Struct | None:
+        """Return the struct that pointer number *index* of *parent* leads to."""
+        if index >= parent.pointer_words:
+            return None
+        return self.struct_at(parent.segment, parent.pointers + index * 8)
+
+    def number(self, of: _Struct, offset: int, size: int) -> int:
+        """Return an unsigned field of *size* bytes; 0 where the sender's schema has none."""
+        if offset + size > of.field_words * 8:
+            return 0
+        start = self._at(of.segment, of.fields + offset, size)
+        return int.from_bytes(self.data[start : start + size], "little")
+
+    def exports_of(self, payload: _Struct | None) -> tuple[int, ...]:
+        """Return the capabilities in a payload's table that its sender hosts or promises."""
+        if payload is None or payload.pointer_words < 2:
+            return ()
+        found = self._pointer(payload.segment, payload.pointers + 8)
+        if found is None or found[2] & 3 != 1:
+            return ()
+        segment, start, _, _ = found
+        low, sizes = struct.unpack_from("<II", self.data, self._at(segment, start, 8))
+        words, pointers = sizes & 0xFFFF, sizes >> 16
+        exports = []
+        for index in range(low >> 2):
+            place = start + 8 + index * (words + pointers) * 8
+            exports += self.export_of(_Struct(segment, place, words, place + words * 8, pointers))
+        return tuple(exports)
+
+    def export_of(self, descriptor: _Struct | None) -> tuple[int, ...]:
+        """Return the capability of a `CapDescriptor` if its sender hosts (1) or promises (2) it."""
+        if descriptor is None or self.number(descriptor, 0, 2) not in (1, 2):
+            return ()
+        return (self.number(descriptor, 4, 4),)
+
+
 def read_frame(data: bytes) -> Frame:
-    """Read what `Frame` says about one whole message. Whatever is unusual about its layout is of kind -1."""
-    segments = struct.unpack_from("<I", data)[0] + 1
-    table = 4 + 4 * segments
-    body = table + table % 8
-    root = _struct_at(data, body)
+    """Read what `Frame` says about one whole message."""
+    try:
+        return _read_frame(data)
+    except (ValueError, IndexError, struct.error):
+        return Frame(data, -1)
+
+
+def _read_frame(data: bytes) -> Frame:
+    message = _Message(data)
+    root = message.struct_at(0, 0)
     if root is None:
         return Frame(data, -1)
-    fields, _, pointers = root
-    kind = struct.unpack_from("<H", data, fields)[0]
-    if kind not in (Kind.CALL, Kind.RETURN, Kind.FINISH, Kind.BOOTSTRAP):
+    kind = message.number(root, 0, 2)
+    content = message.pointer(root, 0)
+    if content is None or kind not in tuple(Kind):
         return Frame(data, kind)
-    content = _struct_at(data, pointers)
-    if content is None:
-        return Frame(data, -1)
-    content_fields, content_words, content_pointers = content
-    question = struct.unpack_from("<I", data, content_fields)[0] if content_words else 0
-    about = None
-    if kind == Kind.CALL and (target := _struct_at(data, content_pointers)) is not None:
-        target_fields, target_words, target_pointers = target
-        is_promised = target_words and struct.unpack_from("<H", data, target_fields + 4)[0] == 1
-        if is_promised and (answer := _struct_at(data, target_pointers)) is not None:
-            about = struct.unpack_from("<I", data, answer[0])[0] if answer[1] else 0
-    is_last = False
-    if kind == Kind.RETURN and content_words:
-        is_last = bool(data[content_fields + 4] & 2)  # noFinishNeeded
-    elif kind == Kind.CALL and content_words > 2:
-        is_last = bool(data[content_fields + 16] & 4)  # onlyPromisePipeline
-    return Frame(data, kind, question, about, is_last)
+    number = message.number(content, 0, 4)
+    match kind:
+        case Kind.BOOTSTRAP:
+            return Frame(data, kind, number)
+        case Kind.FINISH:
+            return Frame(data, kind, number, gives_back=not message.number(content, 4, 1) & 1)
+        case Kind.RELEASE:
+            return Frame(data, kind, released=(number, message.number(content, 4, 4)))
+        case Kind.RESOLVE:
+            is_capability = message.number(content, 4, 2) == 0
+            return Frame(data, kind, exports=message.export_of(message.pointer(content, 0)) if is_capability else ())
+        case Kind.RETURN:
+            flags = message.number(content, 4, 1)
+            has_results = message.number(content, 6, 2) == 0
+            exports = message.exports_of(message.pointer(content, 0)) if has_results else ()
+            return Frame(data, kind, number, exports=exports, gives_back=not flags & 1, is_last=bool(flags & 2))
+    target = message.pointer(content, 0)
+    on_answer = on_capability = None
+    if target is not None and message.number(target, 4, 2) == 0:
+        on_capability = message.number(target, 0, 4)
+    elif target is not None and (answer := message.pointer(target, 0)) is not None:
+        on_answer = message.number(answer, 0, 4)
+    return Frame(
+        data,
+        kind,
+        number,
+        on_answer=on_answer,
+        on_capability=on_capability,
+        exports=message.exports_of(message.pointer(content, 1)),
+        is_last=bool(message.number(content, 16, 1) & 4),
+    )
 
 
-def _struct_at(data: bytes, position: int) -> tuple[int, int, int] | None:
-    """Follow the struct pointer at *position*: offset of its data, words of data, offset of its pointers."""
-    if position + 8 > len(data):
-        return None
-    low, data_words, _ = struct.unpack_from("<iHH", data, position)
-    if low & 3 != 0:
-        return None
-    start = position + 8 + (low >> 2) * 8
-    if not 0 <= start <= len(data) - data_words * 8:
-        return None
-    return start, data_words, start + data_words * 8
+def finish(question: int) -> bytes:
+    """Return a message that forgets *question* but keeps the capabilities of its answer."""
+    return struct.pack("<IIIHHQIHHII", 0, 4, 0, 1, 1, Kind.FINISH, 0, 1, 0, question, 3)
 
 
 class Frames:
@@ -136,61 +250,145 @@ class Frames:
 
 
 @dataclass(slots=True)
-class Sessions:
+class _Question:
+    """A question of one end's, until both have said all about it."""
+
+    parameters: tuple[int, ...]
+    needs_return: bool
+    needs_finish: bool = True
+    results: tuple[int, ...] = ()
+    results_go_back: bool = False
+
+
+@dataclass(slots=True)
+class End:
     """
-    What is going on in a connection, by the questions that both ends have open.
+    What one end of a connection has open.
 
     Attributes:
-        asked: The caller's questions that it has not yet forgotten (Finish) or that are not yet answered (Return).
+        questions: That it has asked.
 
-        called_back: The same of the callee's.
-
-        is_fresh: Whether nothing but leftovers of old sessions has passed since the connection was moved.
+        exports: References to its capabilities that the other end has.
     """
 
-    asked: dict[int, set[Kind]] = field(default_factory=dict)
-    called_back: dict[int, set[Kind]] = field(default_factory=dict)
-    is_fresh: bool = False
+    questions: dict[int, _Question] = field(default_factory=dict)
+    exports: Counter[int] = field(default_factory=Counter)
+
+    def give(self, capabilities: tuple[int, ...]) -> None:
+        """Hand over one more reference to each."""
+        self.exports.update(capabilities)
+
+    def take_back(self, capability: int, count: int = 1) -> None:
+        """Get references back."""
+        self.exports[capability] -= count
+        if self.exports[capability] <= 0:
+            del self.exports[capability]
+
+
+@dataclass(slots=True)
+class Sessions:
+    """
+    What is going on in a connection.
+
+    Attributes:
+        bootstrap: The caller's first message, and number of the capability it got: where all sessions start from.
+    """
+
+    caller: End = field(default_factory=End)
+    callee: End = field(default_factory=End)
+    bootstrap: Frame | None = None
+    entrance: int | None = None
 
     @property
     def are_over(self) -> bool:
-        """Whether no session is open."""
-        return not self.asked and not self.called_back
+        """Whether nothing is open but the entrance for the next session."""
+        return (
+            not self.caller.questions
+            and not self.callee.questions
+            and not self.caller.exports
+            and all(capability == self.entrance for capability in self.callee.exports)
+        )
 
     def note_inward(self, frame: Frame) -> None:
         """Take note of a message of the caller's."""
-        self._note(frame, self.asked, self.called_back)
+        if frame.kind == Kind.BOOTSTRAP and self.bootstrap is None:
+            self.bootstrap = frame
+        self._note(frame, self.caller, self.callee)
 
     def note_outward(self, frame: Frame) -> None:
         """Take note of a message of the callee's."""
-        self._note(frame, self.called_back, self.asked)
+        is_entrance = (
+            frame.kind == Kind.RETURN and self.bootstrap is not None and frame.question == self.bootstrap.question
+        )
+        if is_entrance and self.entrance is None and len(frame.exports) == 1:
+            self.entrance = frame.exports[0]
+        self._note(frame, self.callee, self.caller)
+
+    def begin_again(self) -> Sessions:
+        """Return what is open right after a move: the entrance."""
+        again = Sessions(bootstrap=self.bootstrap, entrance=self.entrance)
+        if self.entrance is not None:
+            again.callee.give((self.entrance,))
+        return again
 
     @staticmethod
-    def _note(frame: Frame, own: dict[int, set[Kind]], others: dict[int, set[Kind]]) -> None:
-        if frame.question is None:
-            return
-        if frame.kind in (Kind.CALL, Kind.BOOTSTRAP):
-            own[frame.question] = {Kind.FINISH} if frame.is_last else {Kind.RETURN, Kind.FINISH}
-            return
-        questions = own if frame.kind == Kind.FINISH else others
-        awaited = questions.get(frame.question, set())
-        awaited.discard(Kind(frame.kind))
-        if not awaited or frame.is_last:
-            questions.pop(frame.question, None)
+    def _note(frame: Frame, sender: End, receiver: End) -> None:
+        match frame.kind:
+            case Kind.CALL | Kind.BOOTSTRAP:
+                assert frame.question is not None
+                sender.questions[frame.question] = _Question(frame.exports, needs_return=not frame.is_last)
+                sender.give(frame.exports)
+            case Kind.RETURN:
+                assert frame.question is not None
+                question = receiver.questions.get(frame.question)
+                if question is None:
+                    return
+                question.needs_return = False
+                if frame.gives_back:
+                    for capability in question.parameters:
+                        receiver.take_back(capability)
+                if not question.results_go_back:
+                    sender.give(frame.exports)
+                    question.results = frame.exports
+                if frame.is_last or not question.needs_finish:
+                    del receiver.questions[frame.question]
+            case Kind.FINISH:
+                assert frame.question is not None
+                question = sender.questions.get(frame.question)
+                if question is None:
+                    return
+                question.needs_finish = False
+                if frame.gives_back:
+                    question.results_go_back = True
+                    for capability in question.results:
+                        receiver.take_back(capability)
+                if not question.needs_return:
+                    del sender.questions[frame.question]
+            case Kind.RESOLVE:
+                sender.give(frame.exports)
+            case Kind.RELEASE if frame.released is not None:
+                receiver.take_back(*frame.released)
 
 
 class Holding:
-    """Tells the messages of new sessions from those of old ones, while the old ones are to end."""
+    """
+    Tells the messages of new sessions from those of old ones, while the old ones are to end.
 
-    def __init__(self) -> None:
+    Args:
+        entrance: The capability that sessions start from.
+    """
+
+    def __init__(self, entrance: int | None) -> None:
         self.held: list[Frame] = []
+        self._entrance = entrance
         self._questions: set[int] = set()
 
     def take(self, frame: Frame) -> bool:
         """Keep *frame* if it belongs to a session that began after the holding; say whether it did."""
         belongs = (
             frame.kind == Kind.BOOTSTRAP
-            or (frame.kind == Kind.CALL and frame.about in self._questions)
+            or (frame.kind == Kind.CALL and frame.on_capability is not None and frame.on_capability == self._entrance)
+            or (frame.kind == Kind.CALL and frame.on_answer in self._questions)
             or (frame.kind == Kind.FINISH and frame.question in self._questions)
         )
         if belongs:
@@ -259,7 +457,7 @@ class Pipe:
     def repoint(self) -> None:
         """Move to where `connect` says, as soon as the open sessions have ended."""
         if self._holding is None:
-            self._holding = Holding()
+            self._holding = Holding(self.sessions.entrance)
             self._changed.set()
             self._patience = asyncio.get_running_loop().call_later(MAX_HOLD_SECONDS, self._give_in)
 
@@ -276,7 +474,7 @@ class Pipe:
         if self._callee is not None:
             self._callee.close()
             self._callee = None
-        self.sessions = Sessions()
+        self.sessions = self.sessions.begin_again()
         self._count()
 
     def _count(self) -> None:
@@ -289,14 +487,40 @@ class Pipe:
                 self._destination.release()
 
     async def _open(self) -> bytes:
-        """Connect to the callee; return what it answered to the CONNECT request."""
+        """
+        Connect to the callee; return what it answered to the CONNECT request.
+
+        Raises:
+            ConnectionError: It doesn't answer, or another way than the one before.
+        """
         self._destination = await self._connect()
         reader, writer = await asyncio.open_unix_connection(str(self._destination.socket))
         writer.write(self._head)
         answer = await reader.readuntil(b"\r\n\r\n")
+        if self.sessions.bootstrap is not None:
+            try:
+                await self._enter(reader, writer, self.sessions.bootstrap)
+            except BaseException:
+                writer.close()
+                raise
         self._callee = writer
         self._outward = asyncio.create_task(self._pass_outward(reader))
         return answer
+
+    async def _enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bootstrap: Frame) -> None:
+        """Ask a new process for its entrance, which must have the number that the caller knows."""
+        writer.write(bootstrap.data)
+        frames = Frames()
+        while True:
+            data = await reader.read(2**16)
+            if not data:
+                raise ConnectionResetError("the callee ended")
+            for frame in frames.feed(data):
+                if frame.kind != Kind.RETURN or frame.exports != (self.sessions.entrance,):
+                    raise ConnectionResetError("the callee answers in another way than the one before")
+                assert frame.question is not None
+                writer.write(finish(frame.question))
+                return
 
     async def _pass_outward(self, reader: asyncio.StreamReader) -> None:
         frames = Frames()
@@ -341,13 +565,8 @@ class Pipe:
             reading.cancel()
 
     def _take_inward(self, frame: Frame) -> None:
-        if self._holding is not None and self._holding.take(frame):
-            return
-        if self.sessions.is_fresh:
-            if frame.kind != Kind.BOOTSTRAP:
-                return  # A leftover of a session with the process before: nothing to do with this one.
-            self.sessions.is_fresh = False
-        self._pass_on(frame)
+        if self._holding is None or not self._holding.take(frame):
+            self._pass_on(frame)
 
     def _pass_on(self, frame: Frame) -> None:
         self.sessions.note_inward(frame)
@@ -357,7 +576,6 @@ class Pipe:
     async def _move(self) -> None:
         held = self._end_holding()
         self._leave_callee()
-        self.sessions.is_fresh = True
         await self._open()
         for frame in held:
             self._take_inward(frame)

@@ -131,10 +131,10 @@ class ListedEvents:
     """An Analytics Engine back end that keeps what it gets."""
 
     def __init__(self) -> None:
-        self.written: list[tuple[str, Mapping[str, Any]]] = []
+        self.written: asyncio.Queue[tuple[str, Mapping[str, Any]]] = asyncio.Queue()
 
     async def write(self, account_id: str, dataset: str, point: Mapping[str, Any]) -> None:
-        self.written.append((dataset, point))
+        self.written.put_nowait((dataset, point))
 
 
 class MemoryDirectory:
