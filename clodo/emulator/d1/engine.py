@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,9 @@ NO_TRANSACTIONS = (
 )
 OUT_OF_TIME = "D1 DB exceeded its CPU time limit and was reset."
 TOO_LARGE = "Exceeded maximum DB size."
+
+#: With less room than this it is the disk that is full, not the database that is too large.
+_ROOM_BYTES = 16 * 1024 * 1024
 
 #: Looked at after so many steps of SQLite's virtual machine: about a millisecond.
 _STEPS_BETWEEN_LOOKS = 50_000
@@ -140,6 +144,7 @@ class Engine:
         on_commit: Callable[[int], None],
         on_schema_change: Callable[[], None] = lambda: None,
     ) -> None:
+        self.path = path
         self.limits = limits
         self._on_commit = on_commit
         self._on_schema_change = on_schema_change
@@ -476,8 +481,9 @@ def _errors(engine: Engine) -> Iterator[None]:
     except apsw.InterruptError as error:
         raise OutOfTime(OUT_OF_TIME) from error
     except apsw.FullError as error:
-        free = _has_room(engine)
-        raise (DatabaseTooLarge(TOO_LARGE) if free else DiskFull("database or disk is full: SQLITE_FULL")) from error
+        if shutil.disk_usage(engine.path.parent).free < _ROOM_BYTES:
+            raise DiskFull("database or disk is full: SQLITE_FULL") from error
+        raise DatabaseTooLarge(TOO_LARGE) from error
     except apsw.AuthError as error:
         raise StatementFailed(engine._refusal or f"{error}: SQLITE_AUTH") from error
     except apsw.BindingsError as error:
@@ -497,10 +503,6 @@ def _message(error: apsw.Error) -> str:
     offset = getattr(error, "error_offset", -1)
     place = f" at offset {offset}" if offset is not None and offset >= 0 else ""
     return f"{error}{place}: {name}"
-
-
-def _has_room(engine: Engine) -> bool:
-    return engine.size < engine.limits.database_bytes * 0.9
 
 
 def _bound(value: Any) -> SqlValue:

@@ -200,21 +200,23 @@ class History:
         elif written:
             os.ftruncate(self._log, self._log_size)
 
-    def reconcile(self, frames: int, at_ms: int) -> None:
+    def reconcile(self, frames: int, now_ms: int) -> None:
         """
         Note the commits that SQLite found in its log and that a kill kept from being noted.
 
         Args:
             frames: Length of the log, as SQLite recovered it.
 
-            at_ms: When they happened, as far as anybody knows.
+            now_ms: The time; they happened when the log was last written, or now if that is later than now.
         """
         if frames < self._frames:
             raise HistoryDamaged(
                 f"{self.database}: the write-ahead log ends at frame {frames}, but {self._frames} were committed"
             )
         if frames > self._frames:
-            for end in _commit_frames(self._path(self.generation, "sqlite-wal"), self._frames, frames):
+            log = self._path(self.generation, "sqlite-wal")
+            at_ms = min(log.stat().st_mtime_ns // 1_000_000, now_ms)
+            for end in _commit_frames(log, self._frames, frames):
                 self.committed(end, at_ms)
 
     def find(self, position: Position) -> Commit | None:
@@ -476,16 +478,8 @@ def _write_beginning(directory: Path, number: int, beginning: Beginning) -> None
     parent = beginning.parent or Position(0, 0)
     head = _HEAD.pack(_MAGIC, beginning.origin, parent.generation, parent.frames, beginning.at_ms, 0)[:-4]
     path = directory / f"{number:08x}.building-commits"
-    with path.open("wb") as file:
-        file.write(head + struct.pack("<I", zlib.crc32(head)))
-        file.flush()
-        os.fsync(file.fileno())
+    path.write_bytes(head + struct.pack("<I", zlib.crc32(head)))
     path.replace(directory / f"{number:08x}.commits")
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read_beginning(path: Path) -> Beginning:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -35,10 +36,18 @@ class OpenDatabase:
         now_ms: The clock.
 
         on_tables: Told how many tables there are whenever the schema has changed.
+
+        after: Waited for before the files are opened: somebody else is about to close them.
     """
 
     def __init__(
-        self, folder: Path, limits: Limits, now_ms: Callable[[], int], on_tables: Callable[[int], None]
+        self,
+        folder: Path,
+        limits: Limits,
+        now_ms: Callable[[], int],
+        on_tables: Callable[[int], None],
+        *,
+        after: threading.Event | None = None,
     ) -> None:
         self.folder = folder
         self.limits = limits
@@ -46,6 +55,7 @@ class OpenDatabase:
         #: What keeps everyone else out: "export" or "import".
         self.busy: str | None = None
         self._on_tables = on_tables
+        self._after = after
         self._thread = JobThread(f"d1-{folder.name}")
         self._rotating = False
         self._history: History | None = None
@@ -126,6 +136,9 @@ class OpenDatabase:
             self._rotating = False
 
     def _open_engine(self) -> None:
+        if self._after is not None:
+            self._after.wait()
+            self._after = None
         if self._history is None:
             self._history = History(self.folder, replayed_generations=self.limits.replayed_generations)
         history = self._history
@@ -151,10 +164,19 @@ class OpenDatabase:
         await self._thread.call(self._close)
         self._thread.stop()
 
-    def close_soon(self) -> None:
-        """Close the files when what is queued is done."""
-        self._thread.post(self._close)
+    def close_soon(self) -> threading.Event:
+        """Close the files when what is queued is done; return what tells when."""
+        closed = threading.Event()
+
+        def close() -> None:
+            try:
+                self._close()
+            finally:
+                closed.set()
+
+        self._thread.post(close)
         self._thread.stop()
+        return closed
 
     def _close(self) -> None:
         if self._engine is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -56,8 +57,14 @@ def routes(databases: Databases, transfers: Transfers) -> list[Route]:
         hint = _choice(body, "primary_location_hint", tuple(REGIONS))
         jurisdiction = _choice(body, "jurisdiction", JURISDICTIONS)
         mode = _replication(body) or "disabled"
-        database = databases.create(
-            request.path_params["account_id"], name, location_hint=hint, jurisdiction=jurisdiction, replication=mode
+        # Files are written and synced: that must not hold up the other requests.
+        database = await asyncio.to_thread(
+            databases.create,
+            request.path_params["account_id"],
+            name,
+            location_hint=hint,
+            jurisdiction=jurisdiction,
+            replication=mode,
         )
         return envelope(_detailed(databases, database))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
+import threading
 import time
 import uuid
 from collections import OrderedDict
@@ -56,6 +57,7 @@ class Databases:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._registry = Registry(directory / "registry.sqlite")
         self._open: OrderedDict[str, OpenDatabase] = OrderedDict()
+        self._closing: dict[str, threading.Event] = {}
         self._sweep()
 
     def now_ms(self) -> int:
@@ -146,6 +148,8 @@ class Databases:
         open_database = self._open.pop(database.uuid, None)
         if open_database is not None:
             await open_database.close()
+        elif (closing := self._closing.pop(database.uuid, None)) is not None:
+            await asyncio.to_thread(closing.wait)
         await asyncio.to_thread(shutil.rmtree, self.folder(database))
 
     def folder(self, database: Database) -> Path:
@@ -277,7 +281,14 @@ class Databases:
         }
 
     def opened(self, database: Database) -> OpenDatabase:
-        """Return the open database, opened if need be; the ones used longest ago are closed in its favour."""
+        """
+        Return the open database, opened if need be; the ones used longest ago are closed in its favour.
+
+        Raises:
+            ApiError: 404: it was deleted meanwhile.
+        """
+        if not self.exists(database.account_id, database.uuid):
+            raise ApiError(404, NOT_FOUND, f"The database {database.uuid} could not be found")
         opened = self._open.get(database.uuid)
         if opened is None:
             self._close_idle()
@@ -286,22 +297,26 @@ class Databases:
                 self.limits,
                 self.now_ms,
                 lambda tables: self._registry.update(database.uuid, num_tables=tables),
+                after=self._closing.pop(database.uuid, None),
             )
         else:
             self._open.move_to_end(database.uuid)
         return opened
 
     def _close_idle(self) -> None:
+        self._closing = {name: closed for name, closed in self._closing.items() if not closed.is_set()}
         for name in list(self._open):
             if len(self._open) < self.limits.open_databases:
                 return
             if self._open[name].is_idle:
-                self._open.pop(name).close_soon()
+                self._closing[name] = self._open.pop(name).close_soon()
 
     async def close(self) -> None:
         """Finish what runs and close every database."""
         opened, self._open = list(self._open.values()), OrderedDict()
         await asyncio.gather(*(database.close() for database in opened))
+        for closing in self._closing.values():
+            await asyncio.to_thread(closing.wait)
         self._registry.close()
 
     def _sweep(self) -> None:
