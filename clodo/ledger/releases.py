@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, and_, func, or_, select, update
 
 from clodo.errors import AmbiguousName, Refused, ReleaseNotFound
 from clodo.ledger.database import Database, insert_unless_there
@@ -170,6 +170,38 @@ class Releases:
         )
         with self._database.read() as connection:
             return [_release(row) for row in connection.execute(query)]
+
+    def unfinished(self, account_id: str, worker: str) -> Sequence[Release]:
+        """
+        List the releases of a Worker that still have something to be finished or put back, newest first.
+
+        Those are the open ones, and those that were not wholly undone unless a later release is live: what is there
+        now is then that one's, and putting back what was before would break it.
+        """
+        ours = (releases.c.account_id == account_id, releases.c.worker == worker)
+        last_live = select(func.max(releases.c.created_at)).where(*ours, releases.c.state == ReleaseState.LIVE.value)
+        is_latest = or_(last_live.scalar_subquery().is_(None), releases.c.created_at > last_live.scalar_subquery())
+        is_unfinished = or_(
+            releases.c.state == ReleaseState.RUNNING.value,
+            and_(releases.c.state == ReleaseState.FAILED.value, is_latest),
+        )
+        query = (
+            select(releases).where(*ours, is_unfinished).order_by(releases.c.created_at.desc(), releases.c.id.desc())
+        )
+        with self._database.read() as connection:
+            return [_release(row) for row in connection.execute(query)]
+
+    def unfinished_workers(self) -> Sequence[tuple[str, str]]:
+        """List the Workers that have unfinished releases, as account id and name."""
+        query = (
+            select(releases.c.account_id, releases.c.worker)
+            .where(releases.c.state.in_((ReleaseState.RUNNING.value, ReleaseState.FAILED.value)))
+            .distinct()
+            .order_by(releases.c.account_id, releases.c.worker)
+        )
+        with self._database.read() as connection:
+            workers = [(row.account_id, row.worker) for row in connection.execute(query)]
+        return [worker for worker in workers if self.unfinished(*worker)]
 
 
 def insert_release(connection: Connection, release: Release) -> None:

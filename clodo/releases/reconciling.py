@@ -15,7 +15,7 @@ DIRECT_FOLDER = "direct"
 
 def reconcile_releases(site: Site) -> tuple[Outcome, ...]:
     """
-    Take in the journals of direct rollbacks, then finish or undo every open release whose process is gone.
+    Take in the journals of direct rollbacks, then finish or undo every unfinished release whose process is gone.
 
     Returns:
         How each ended, those that somebody still works on as skipped.
@@ -27,16 +27,19 @@ def reconcile_releases(site: Site) -> tuple[Outcome, ...]:
         site.ledger.import_file_journal(FileJournal(file))
         file.rename(file.with_suffix(".imported"))
     outcomes: list[Outcome] = []
-    for row in site.ledger.releases.open_releases():
+    for account_id, worker in site.ledger.releases.unfinished_workers():
         try:
             lock = site.ledger.locks.acquire(
-                lock_name(row.account_id, row.worker), Owner.current(f"reconcile {row.target}"), "reconcile"
+                lock_name(account_id, worker), Owner.current(f"reconcile {worker}"), "reconcile"
             )
         except LockHeld as held:
-            outcomes.append(Outcome(target=row.target, ending=Ending.SKIPPED, release_id=row.id, message=held.message))
+            outcomes.extend(
+                Outcome(target=row.target, ending=Ending.SKIPPED, release_id=row.id, message=held.message)
+                for row in site.ledger.releases.unfinished(account_id, worker)
+            )
             continue
         with lock:
             # Whoever held the lock may have ended it between our list and our lock.
-            for still_open in interrupted_releases(site, row.account_id, row.worker):
-                outcomes.append(recover(site, still_open, lock))
+            for row in interrupted_releases(site, account_id, worker):
+                outcomes.append(recover(site, row, lock))
     return tuple(outcomes)

@@ -30,10 +30,8 @@ def lock_name(account_id: str, worker: str) -> str:
 
 
 def interrupted_releases(site: Site, account_id: str, worker: str) -> tuple[ReleaseRow, ...]:
-    """Return the releases of *worker* that ended neither way; ask only while holding its lock."""
-    return tuple(
-        row for row in site.ledger.releases.open_releases() if row.account_id == account_id and row.worker == worker
-    )
+    """Return the releases of *worker* that are to be finished or undone, newest first; ask while holding its lock."""
+    return tuple(site.ledger.releases.unfinished(account_id, worker))
 
 
 def recover(site: Site, row: ReleaseRow, lock: Lock) -> Outcome:

@@ -85,3 +85,41 @@ def test_an_unknown_release_is_named(ledger):
         ledger.releases.get("r0gone")
     with pytest.raises(ReleaseNotFound, match="r0gone"):
         ledger.releases.set_state("r0gone", ReleaseState.LIVE)
+
+
+def test_what_was_not_wholly_undone_is_unfinished_until_a_later_release_is_live(ledger, new_release, clock):
+    """Open releases and those whose undo failed are listed newest first; what a live one replaced is left alone."""
+    made = {}
+    for state in (ReleaseState.FAILED, ReleaseState.LIVE, ReleaseState.FAILED, ReleaseState.UNDONE):
+        clock.advance(timedelta(seconds=1))
+        release = new_release(worker="api")
+        ledger.releases.create(release)
+        ledger.releases.set_state(release.id, state)
+        made[len(made)] = release.id
+    clock.advance(timedelta(seconds=1))
+    running = new_release(worker="api")
+    elsewhere = new_release(worker="web")
+    ledger.releases.create(running)
+    ledger.releases.create(elsewhere)
+
+    unfinished = [release.id for release in ledger.releases.unfinished(running.account_id, "api")]
+    workers = ledger.releases.unfinished_workers()
+    ledger.releases.set_state(running.id, ReleaseState.LIVE)
+    after_it_went_live = ledger.releases.unfinished(running.account_id, "api")
+
+    assert unfinished == [running.id, made[2]]
+    assert workers == [(running.account_id, "api"), (elsewhere.account_id, "web")]
+    assert after_it_went_live == []
+    assert ledger.releases.unfinished_workers() == [(elsewhere.account_id, "web")]
+
+
+def test_an_open_release_is_unfinished_even_below_a_live_one(ledger, new_release, clock):
+    """A release whose process died is finished or undone, whatever went live without knowing of it."""
+    running = new_release(worker="api")
+    ledger.releases.create(running)
+    clock.advance(timedelta(seconds=1))
+    later = new_release(worker="api")
+    ledger.releases.create(later)
+    ledger.releases.set_state(later.id, ReleaseState.LIVE)
+
+    assert [release.id for release in ledger.releases.unfinished(running.account_id, "api")] == [running.id]
