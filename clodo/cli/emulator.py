@@ -28,6 +28,7 @@ DataOption = Annotated[
 
 @app.command()
 def start(
+    context: typer.Context,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")] = 8787,
     data: DataOption = DEFAULT_DATA,
     account: Annotated[
@@ -67,8 +68,12 @@ def start(
     Exit status: 0 stopped when told to, 1 the port is in use or workerd is missing, 2 usage, 11 the data folder is in
     use.
     """
+    from clodo.cli.logs import send_to_standard_error
+    from clodo.cli.session import is_debugging
     from clodo.emulator.config import CloudConfig
     from clodo.emulator.server import run_until_told
+
+    send_to_standard_error(debug=is_debugging(context))
 
     if workerd is None:
         from clodo.wrangler.toolchain import install

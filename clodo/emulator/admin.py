@@ -164,6 +164,8 @@ def admin_app(cloud: Cloud) -> ASGIApp:
 
     async def add_zone(request: Request) -> Response:
         body = await object_body(request)
+        if cloud.accounts.account(str(body.get("account_id"))) is None:
+            raise ApiError(404, 404, "there is no such account")
         try:
             row = cloud.zones.ensure(str(body.get("account_id")), str(body.get("name")))
         except BadUsage as error:

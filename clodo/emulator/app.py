@@ -12,6 +12,7 @@ import random
 import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -28,6 +29,7 @@ from clodo.emulator.accounts.store import Accounts
 from clodo.emulator.admin import PREFIX as ADMIN_PREFIX
 from clodo.emulator.admin import admin_app
 from clodo.emulator.blobs import Blobs
+from clodo.emulator.clock import now
 from clodo.emulator.config import AccountKeys, CloudConfig
 from clodo.emulator.d1.routes import link_routes as d1_link_routes
 from clodo.emulator.d1.routes import routes as d1_routes
@@ -119,6 +121,7 @@ class Cloud:
             config.account_id, config.token, config.workers_subdomain, config.zones
         )
         self.scripts = Scripts(self.database)
+        self.scripts.forget_asset_sessions(now(ago=timedelta(days=1)))
         self.blobs.keep_only(self.scripts.blobs_in_use())
         self.databases = Databases(config.data / "d1")
         self.transfers = Transfers(self.databases)

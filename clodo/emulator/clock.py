@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 
-def now() -> str:
-    """Return the time as Cloudflare's Workers endpoints write it: UTC, six digits after the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def now(*, ago: timedelta = timedelta(0)) -> str:
+    """Return the time, or one *ago*, as Cloudflare's Workers endpoints write it: UTC, six digits after the second."""
+    return (datetime.now(UTC) - ago).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def new_id() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-import apsw.ext
 
 Row = dict[str, Any]
 Parameter = str | int | float | bytes | None
@@ -118,7 +118,8 @@ class Database:
 
     def rows(self, sql: str, parameters: Sequence[Parameter] = ()) -> list[Row]:
         """Run one statement and return all its rows, each a dict by column."""
-        return list(self._connection.execute(sql, tuple(parameters)))
+        with _renamed():
+            return list(self._connection.execute(sql, tuple(parameters)))
 
     def row(self, sql: str, parameters: Sequence[Parameter] = ()) -> Row | None:
         """Run one statement and return its first row."""
@@ -133,7 +134,8 @@ class Database:
     def run(self, sql: str, parameters: Sequence[Parameter] = ()) -> int:
         """Run one statement and return how many rows it changed."""
         before = self._connection.total_changes()
-        self._connection.execute(sql, tuple(parameters))
+        with _renamed():
+            self._connection.execute(sql, tuple(parameters))
         return self._connection.total_changes() - before
 
     def insert(self, table: str, row: Row, *, replace: bool = False) -> None:
@@ -145,9 +147,29 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make everything inside happen, or nothing of it."""
-        with self._connection:
+        """Make everything inside happen, or nothing of it; one inside another is a part of it."""
+        if self._connection.in_transaction:
             yield
+            return
+        with _renamed():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                # SQLite has rolled back by itself after some errors, a full disk among them.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+
+@contextmanager
+def _renamed() -> Iterator[None]:
+    """Name SQLite's full disk as the system would have: the edge answers 507 to that."""
+    try:
+        yield
+    except apsw.FullError as error:
+        raise OSError(errno.ENOSPC, "no space left for the embedded cloud's database") from error
 
 
 def _stored(value: Any) -> Parameter:

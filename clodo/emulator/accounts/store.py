@@ -80,12 +80,17 @@ class Accounts:
         kept = self._database.row("SELECT value FROM settings WHERE name = 'first_account'")
         kept_keys: dict[str, str] = json.loads(kept["value"]) if kept else {}
         chosen = account_id or kept_keys.get("account_id") or new_id()
+        if subdomain is not None:
+            try:
+                self._raise_if_unfit(subdomain, chosen)
+            except ApiError as error:
+                raise BadUsage(f"workers.dev subdomain {subdomain!r}: {error.message}") from error
         chosen_token = token or (kept_keys.get("token") if kept_keys.get("account_id") == chosen else None)
         with self._database.transaction():
             if self.account(chosen) is None:
                 self._make_account(chosen, "Embedded account", subdomain)
             elif subdomain is not None:
-                self._database.run("UPDATE accounts SET subdomain = ? WHERE id = ?", (subdomain, chosen))
+                self.set_subdomain(chosen, subdomain)
             final_token = chosen_token or new_token()
             self._keep_token(final_token, "first token", chosen)
             for name in zones:

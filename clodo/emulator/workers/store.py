@@ -548,6 +548,10 @@ class Scripts:
         )
         return session_id
 
+    def forget_asset_sessions(self, before: str) -> None:
+        """Forget the uploads of assets that began before a moment; their tokens have long expired."""
+        self._database.run("DELETE FROM asset_sessions WHERE created_on < ?", (before,))
+
     def asset_session(self, session_id: str) -> dict[str, Any] | None:
         """Return ``{account_id, script, manifest}`` of an upload of assets."""
         row = self._database.row("SELECT * FROM asset_sessions WHERE id = ?", (session_id,))
