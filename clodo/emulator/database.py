@@ -145,10 +145,13 @@ class Database:
         verb = "INSERT OR REPLACE" if replace else "INSERT"
         self.run(f"{verb} INTO {table}({columns}) VALUES({places})", [_stored(value) for value in row.values()])
 
+    def _is_in_transaction(self) -> bool:
+        return self._connection.in_transaction
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Make everything inside happen, or nothing of it; one inside another is a part of it."""
-        if self._connection.in_transaction:
+        if self._is_in_transaction():
             yield
             return
         with _renamed():
@@ -158,7 +161,7 @@ class Database:
                 self._connection.execute("COMMIT")
             except BaseException:
                 # SQLite has rolled back by itself after some errors, a full disk among them.
-                if self._connection.in_transaction:
+                if self._is_in_transaction():
                     self._connection.execute("ROLLBACK")
                 raise
 
