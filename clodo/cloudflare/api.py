@@ -48,7 +48,8 @@ PAUSE_WITHOUT_RETRY_AFTER_SECONDS = 5.0
 PATIENCE = timedelta(seconds=120)
 # Longer than the five minutes for which Cloudflare may block a user who went over the limit.
 PATIENCE_TO_UNDO = timedelta(minutes=10)
-TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+ANSWERS_WITHIN = timedelta(seconds=60)
+CONNECTS_WITHIN = timedelta(seconds=10)
 CONNECTIONS = httpx.Limits(max_connections=32, max_keepalive_connections=16)
 CHUNK_BYTES = 1 << 16
 
@@ -141,6 +142,7 @@ class Wire:
         clock: Clock,
         breakers: Breakers | None,
         transport: httpx.BaseTransport | None,
+        answers_within: timedelta = ANSWERS_WITHIN,
     ) -> None:
         # httpx quotes a header that it can't send in its error, so that such a token must not get that far.
         if not token or not token.isascii() or not token.isprintable() or " " in token:
@@ -159,7 +161,7 @@ class Wire:
         self.client = httpx.Client(
             auth=_Bearer(token),
             headers={"User-Agent": USER_AGENT},
-            timeout=TIMEOUT,
+            timeout=httpx.Timeout(answers_within.total_seconds(), connect=CONNECTS_WITHIN.total_seconds()),
             limits=CONNECTIONS,
             transport=transport,
             # A proxy must not come between us and the embedded cloud.

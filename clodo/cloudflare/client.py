@@ -10,7 +10,7 @@ from typing import Self
 import httpx
 
 from clodo.cloudflare.accounts import Accounts
-from clodo.cloudflare.api import Api, Guard, Wire
+from clodo.cloudflare.api import ANSWERS_WITHIN, Api, Guard, Wire
 from clodo.cloudflare.breaker import Breakers
 from clodo.cloudflare.budget import Budget, Lane
 from clodo.cloudflare.clock import SYSTEM_CLOCK, Clock
@@ -60,6 +60,8 @@ class Cloudflare:
         breakers: Circuit breakers by host; by default those of this process.
 
         transport: What sends the requests; for tests.
+
+        answers_within: After so long without an answer a request is given up, its outcome unknown.
     """
 
     def __init__(
@@ -75,8 +77,17 @@ class Cloudflare:
         clock: Clock = SYSTEM_CLOCK,
         breakers: Breakers | None = None,
         transport: httpx.BaseTransport | None = None,
+        answers_within: timedelta = ANSWERS_WITHIN,
     ) -> None:
-        wire = Wire(token, base_url, budget=budget, clock=clock, breakers=breakers, transport=transport)
+        wire = Wire(
+            token,
+            base_url,
+            budget=budget,
+            clock=clock,
+            breakers=breakers,
+            transport=transport,
+            answers_within=answers_within,
+        )
         self._api = Api(wire, account_id, lane=lane, guard=guard, patience=patience)
         self._owns_wire = True
 
@@ -89,6 +100,11 @@ class Cloudflare:
     def base_url(self) -> str:
         """The API's root, without a slash at its end."""
         return self._api.base_url
+
+    @property
+    def clock(self) -> Clock:
+        """Time and chance, as this client knows them."""
+        return self._api.clock
 
     @property
     def lane(self) -> Lane:

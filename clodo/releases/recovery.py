@@ -54,7 +54,7 @@ def undoing(site: Site, account: Account, row: ReleaseRow, lock: Lock) -> Undoin
         cloudflare=account.cloudflare.with_lane(Lane.UNDO),
         journal=site.ledger.journal,
         lock=lock,
-        tester=account.tester(row.worker),
+        tester=account.tester(row.worker, lane=Lane.UNDO),
         account_subdomain=account.subdomain,
         smoke_tests=site.workspace.portfolio.settings_of(target.service).smoke_tests,
     )

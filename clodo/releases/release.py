@@ -222,6 +222,7 @@ class Release:
                     table=binding.migrations_table,
                     release_id=self.id,
                     on_applied=partial(self._tell_applied, database.name),
+                    pause=self._cloudflare.clock.sleep,
                 )
                 applied[database.name] = {
                     "names": [item.name for item in done],

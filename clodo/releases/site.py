@@ -11,8 +11,11 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from clodo.cloudflare.api import ANSWERS_WITHIN
+from clodo.cloudflare.breaker import Breakers
 from clodo.cloudflare.budget import Budget, Lane, UnlimitedBudget
 from clodo.cloudflare.client import Cloudflare
+from clodo.cloudflare.clock import SYSTEM_CLOCK, Clock
 from clodo.errors import AmbiguousName, DatabaseNotFound, NamespaceNotFound
 from clodo.ledger import fingerprints
 from clodo.releases.interruption import Interruption
@@ -72,7 +75,16 @@ class Account:
         budget: Budget = UnlimitedBudget() if keys.is_embedded else site.ledger.budget(keys.user_key)
         self._budget = budget
         self.cloudflare = self._exits.enter_context(
-            Cloudflare(keys.account_id, keys.token, keys.base_url, budget=budget, lane=Lane.RELEASE)
+            Cloudflare(
+                keys.account_id,
+                keys.token,
+                keys.base_url,
+                budget=budget,
+                lane=Lane.RELEASE,
+                clock=site.clock,
+                breakers=site.breakers,
+                answers_within=site.answers_within,
+            )
         )
         self._edge = Edge(keys.edge_url)
         self._exits.callback(self._edge.close)
@@ -88,7 +100,15 @@ class Account:
         """The real wrangler behind this account's gateway; started when first asked for."""
         with self._lock:
             if self._wrangler is None:
-                gateway = self._exits.enter_context(Gateway(self.keys.base_url, self.keys.token, budget=self._budget))
+                gateway = self._exits.enter_context(
+                    Gateway(
+                        self.keys.base_url,
+                        self.keys.token,
+                        budget=self._budget,
+                        clock=self._site.clock,
+                        upstream_timeout=2 * self._site.answers_within,
+                    )
+                )
                 scratch = self._site.workspace.state_dir / "scratch"
                 self._wrangler = Wrangler(self._site.toolchain, gateway, scratch=scratch, log=self._site.log)
             return self._wrangler
@@ -149,14 +169,18 @@ class Account:
                 )
             return self._namespaces[title]
 
-    def tester(self, worker: str) -> SmokeTester:
+    def tester(self, worker: str, *, lane: Lane = Lane.RELEASE) -> SmokeTester:
         """Return what smoke-tests *worker*."""
+        tails = self.cloudflare.with_lane(lane).tails
+        clock = self._site.clock
 
         def open_tail(probe: str) -> AbstractContextManager[Tail]:
             only_ours: Mapping[str, object] = {"header": {"key": "x-clodo-probe", "query": probe}}
-            return self.cloudflare.tails.stream(worker, filters=[only_ours])
+            return tails.stream(worker, filters=[only_ours])
 
-        return SmokeTester(self._edge, open_tail, patience=self._site.propagation)
+        return SmokeTester(
+            self._edge, open_tail, patience=self._site.propagation, sleep=clock.sleep, clock=clock.monotonic
+        )
 
     def close(self) -> None:
         """Stop the gateway and close the connections."""
@@ -183,6 +207,12 @@ class Site:
         log: Gets lines for a person, secrets already taken out; called from several threads.
 
         propagation: How long an old answer is taken for propagation.
+
+        clock: Time and chance of everything that waits.
+
+        breakers: Circuit breakers by host; by default those of this process.
+
+        answers_within: After so long without an answer a request is given up; an upload has twice as long.
     """
 
     def __init__(
@@ -198,6 +228,9 @@ class Site:
         log: Callable[[str], None] = lambda line: None,
         interruption: Interruption | None = None,
         propagation: timedelta = PROPAGATION,
+        clock: Clock = SYSTEM_CLOCK,
+        breakers: Breakers | None = None,
+        answers_within: timedelta = ANSWERS_WITHIN,
     ) -> None:
         self.workspace = workspace
         self.ledger = ledger
@@ -205,6 +238,9 @@ class Site:
         self.log = log
         self.interruption = interruption or Interruption()
         self.propagation = propagation
+        self.clock = clock
+        self.breakers = breakers
+        self.answers_within = answers_within
         self._tool_environment = tool_environment
         self._keys_of = accounts
         self._secrets_of = secrets

@@ -271,6 +271,7 @@ class Undoing:
                 applied,
                 pattern=database["pattern"],
                 table=database["table"],
+                pause=self._cloudflare.clock.sleep,
             )
             self._put_back.append(f"{name}: ran the down files of {', '.join(applied)}")
         elif (policy == "time-travel" or broke_live) and self._travel_back(database, last):
