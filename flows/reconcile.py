@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from clodo.releases.outcome import Outcome
-from clodo.releases.reconciling import reconcile_releases
+from clodo.releases.reconciling import raise_unless_reconciled, reconcile_releases
 from tasks.reports import report
 from tasks.sites import open_site
 
@@ -29,4 +29,5 @@ def reconcile(
         outcomes = reconcile_releases(site)
         if outcomes:
             report(outcomes, portfolio=site.workspace.portfolio.name)
+        raise_unless_reconciled(outcomes)
         return list(outcomes)
