@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from clodo.cloudflare.budget import Lane
-from clodo.errors import WorkerNotFound
+from clodo.errors import ClodoError, WorkerNotFound
 from clodo.ledger.journal import Entry, Phase
 from clodo.ledger.live import Live
 from clodo.ledger.releases import Release as ReleaseRow
@@ -64,7 +64,11 @@ def close_undone(site: Site, row: ReleaseRow, report: UndoReport, why: str) -> O
     """Record that *row* was undone, or that undoing it is incomplete."""
     state = ReleaseState.UNDONE if report.is_complete else ReleaseState.FAILED
     if report.is_complete:
-        _remember_again(site, row)
+        try:
+            _remember_again(site, row)
+        except ClodoError as error:
+            # The next run then finds another modified_on, looks closer, and sees that what is live is ours.
+            site.log(f"{row.target}: undone; what is live could not be noted again: {error.message}")
     site.ledger.releases.set_state(row.id, state)
     site.ledger.audit.append(site.actor, f"release-{state.value}", row.target, {"release": row.id, **report.to_json()})
     return Outcome(
@@ -87,7 +91,7 @@ def _remember_again(site: Site, row: ReleaseRow) -> None:
     remembered = site.ledger.live.get(row.target)
     if remembered is None:
         return
-    cloudflare = site.account_of(target).cloudflare
+    cloudflare = site.account_of(target).cloudflare.with_lane(Lane.UNDO)
     script = next((item for item in cloudflare.scripts.list() if item.id == row.worker), None)
     if script is None:
         site.ledger.live.forget(row.target)
