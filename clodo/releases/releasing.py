@@ -234,6 +234,8 @@ def _release_locked(site: Site, account: Account, surveyed: Surveyed, wish: Wish
             f"{desired.target}: would overwrite what somebody else did: {look.overwrites}",
             hint="Look at it, then repeat with --overwrite.",
         )
+    # Everything that may fail before the first step is asked for before the release is on record.
+    wrangler, subdomain, tester = account.wrangler, account.subdomain, account.tester(desired.worker)
     row = ReleaseRow(
         id=new_release_id(),
         target=str(desired.target),
@@ -252,11 +254,11 @@ def _release_locked(site: Site, account: Account, surveyed: Surveyed, wish: Wish
         row.id,
         desired,
         cloudflare=account.cloudflare,
-        wrangler=account.wrangler,
+        wrangler=wrangler,
         journal=site.ledger.journal,
         lock=lock,
-        tester=account.tester(desired.worker),
-        account_subdomain=account.subdomain,
+        tester=tester,
+        account_subdomain=subdomain,
         scratch=site.workspace.rendered_dir(desired.target),
         known_zones=_zones_of(surveyed.remembered),
         is_ours=surveyed.assessment.standing is Standing.CHANGED,
