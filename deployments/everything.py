@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,7 +77,7 @@ def up(
     report: Report,
 ) -> Running:
     """
-    Start what doesn't run yet, and register blocks, limits and deployments; doing it again changes nothing.
+    Start what doesn't run yet, and register blocks and deployments; doing it again changes nothing.
 
     Raises:
         PortInUse: Something else listens on a port that was asked for.
@@ -84,33 +85,38 @@ def up(
         ToolchainMissing: workerd can't be fetched.
     """
     toolchain = install(settings, lambda step, share: report(step, share * 0.3))
-    with ThreadPoolExecutor(1) as beside:
-        # The Prefect server takes most of the time; the embedded cloud starts meanwhile.
-        cloud_start = beside.submit(embedded_cloud.start, workspace, workerd=toolchain.workerd, port=cloud_port)
-        prefect, prefect_is_new = server.start(
-            workspace, port=prefect_port, report=lambda step, share: report(step, 0.3 + share * 0.4)
-        )
-        cloud, cloud_is_new = cloud_start.result()
-    with prefect.in_use():
-        report("starting the worker", 0.7)
-        from deployments import register
+    with _stopped_again_on_failure(workspace):
+        with ThreadPoolExecutor(2) as beside:
+            cloud_start = beside.submit(embedded_cloud.start, workspace, workerd=toolchain.workerd, port=cloud_port)
+            prefect_start = beside.submit(
+                server.start,
+                workspace,
+                port=prefect_port,
+                report=lambda step, share: report(step, 0.3 + share * 0.4),
+            )
+            # Prefect takes seconds to import and its server more to start: both at once.
+            from deployments import register
 
-        since = datetime.now(UTC)
-        with register.named_as_ours():
-            register.make_work_pool()
-        process, worker_is_new = worker.start(prefect, workspace, work_pool=register.WORK_POOL)
-        report("registering blocks and deployments", 0.8)
-        registered = register.register(workspace=workspace, blocks=_accounts(cloud))
-        if worker_is_new:
-            report("waiting for the worker", 0.9)
-            worker.wait_for(process, work_pool=register.WORK_POOL, since=since)
-    news = (("cloud", cloud_is_new), ("prefect", prefect_is_new), ("worker", worker_is_new))
-    running = Running(
-        cloud, prefect, process.pid, tuple(name for name, is_new in news if is_new), registered.deployments
-    )
-    server.write_privately(workspace / ".clodo" / "up.json", json.dumps(running.as_json(), indent=2))
-    report("ready", 1.0)
-    return running
+            cloud, cloud_is_new = cloud_start.result()
+            prefect, prefect_is_new = prefect_start.result()
+        with prefect.in_use():
+            report("starting the worker", 0.7)
+            since = datetime.now(UTC)
+            with register.named_as_ours():
+                register.make_work_pool()
+            process, worker_is_new = worker.start(prefect, workspace, work_pool=register.WORK_POOL)
+            report("registering blocks and deployments", 0.8)
+            registered = register.register(workspace=workspace, blocks=_accounts(cloud))
+            if worker_is_new:
+                report("waiting for the worker", 0.9)
+                worker.wait_for(process, work_pool=register.WORK_POOL, since=since)
+        news = (("cloud", cloud_is_new), ("prefect", prefect_is_new), ("worker", worker_is_new))
+        running = Running(
+            cloud, prefect, process.pid, tuple(name for name, is_new in news if is_new), registered.deployments
+        )
+        server.write_privately(workspace / ".clodo" / "up.json", json.dumps(running.as_json(), indent=2))
+        report("ready", 1.0)
+        return running
 
 
 def down(workspace: Path, *, report: Report) -> tuple[str, ...]:
@@ -119,11 +125,7 @@ def down(workspace: Path, *, report: Report) -> tuple[str, ...]:
 
     Nothing that was saved is lost: blocks, runs, and the embedded cloud's data stay.
     """
-    steps: tuple[tuple[str, str, Callable[[], bool]], ...] = (
-        ("worker", "the worker and its runs", lambda: worker.stop(server.folder_of(workspace))),
-        ("prefect", "the Prefect server", lambda: server.stop(workspace)),
-        ("cloud", "the embedded cloud", lambda: embedded_cloud.stop(workspace)),
-    )
+    steps = _stops(workspace)
     stopped = []
     for number, (name, title, stop) in enumerate(steps):
         report(title, number / len(steps))
@@ -131,6 +133,34 @@ def down(workspace: Path, *, report: Report) -> tuple[str, ...]:
             stopped.append(name)
     (workspace / ".clodo" / "up.json").unlink(missing_ok=True)
     return tuple(stopped)
+
+
+@contextmanager
+def _stopped_again_on_failure(workspace: Path) -> Iterator[None]:
+    """Leave running only what ran before, unless all goes well: half of a rehearsal is of no use to anybody."""
+    ran_before = (
+        worker.find(server.folder_of(workspace)) is not None,
+        server.find(workspace) is not None,
+        embedded_cloud.find(workspace) is not None,
+    )
+    is_done = False
+    try:
+        yield
+        is_done = True
+    finally:
+        if not is_done:
+            for ran, (_, _, stop) in zip(ran_before, _stops(workspace), strict=True):
+                if not ran:
+                    stop()
+
+
+def _stops(workspace: Path) -> tuple[tuple[str, str, Callable[[], bool]], ...]:
+    """Return name, title and action of each thing to stop, in that order."""
+    return (
+        ("worker", "the worker and its runs", lambda: worker.stop(server.folder_of(workspace))),
+        ("prefect", "the Prefect server", lambda: server.stop(workspace)),
+        ("cloud", "the embedded cloud", lambda: embedded_cloud.stop(workspace)),
+    )
 
 
 def _accounts(cloud: Cloud) -> dict[str, Block]:

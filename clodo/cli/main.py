@@ -18,7 +18,7 @@ from clodo.errors import BadUsage, ClodoError, Interrupted, NoSpaceLeft, PortInU
 from clodo.settings import Settings
 
 COMMANDS = {
-    "demo": Lazy("clodo.cli.demo", "demo", "Rehearse a week of operations on the embedded cloud."),
+    "demo": Lazy("clodo.cli.demo", "demo", "Rehearse the main job on the embedded cloud, for real."),
     "up": Lazy("clodo.cli.up", "up", "Start the embedded cloud, the Prefect server and a worker."),
     "down": Lazy("clodo.cli.up", "down", "Stop what `clodo up` started."),
     "emulator": Lazy("clodo.cli.emulator", "app", "The embedded cloud by itself."),

@@ -25,7 +25,7 @@ def up(
     as_json: JsonOption = False,
 ) -> None:
     """
-    Start the embedded cloud, the Prefect server and a worker, and register blocks, limits and deployments.
+    Start the embedded cloud, the Prefect server and a worker, and register blocks and deployments.
 
     What runs already is left alone. Everything listens on 127.0.0.1 only, and keeps its state in .clodo.
     `clodo down` stops it.

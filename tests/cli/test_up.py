@@ -171,16 +171,17 @@ def test_a_rollout_from_the_form_works_like_one_from_the_command_line(running):
 
 
 def test_a_port_that_is_taken_is_named(running, tmp_path):
-    """Asking for a port on which something listens ends with a sentence and a remedy, and starts nothing."""
+    """Asking for a port on which something listens ends with a sentence, and what was started is stopped again."""
     port = running.told["prefect"]["ui_url"].rpartition(":")[2]
 
     ended = clodo(tmp_path, "up", "--prefect-port", port)
-    clodo(tmp_path, "down")
+    left = (embedded_cloud.find(tmp_path), server.find(tmp_path))
 
     assert ended.returncode == 1
     assert f"Error: Something else listens on port {port}" in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert server.find(tmp_path) is None
+    assert left == (None, None)
+    assert (tmp_path / ".clodo" / "emulator.log").exists()
 
 
 def test_down_stops_all_of_it_even_what_lost_its_parent(running):
