@@ -151,6 +151,7 @@ class Publisher:
             draft = await self._tried(
                 script, await self._with_modules(content, upload), classes, annotations, before=before
             )
+            await self._started(self._spec(script, draft, classes, annotations))
             with self._database.transaction():
                 if known is None:
                     script = self._scripts.create(account_id, name, source=author.source)
@@ -330,6 +331,7 @@ class Publisher:
             self._raise_if_bindings_invalid(script, content.bindings, classes)
             annotations = {"workers/triggered_by": "upload"}
             draft = await self._tried(script, content, classes, annotations)
+            await self._started(self._spec(script, draft, classes, annotations))
             with self._database.transaction():
                 version = self._store(script, draft, author, annotations, classes, etag=newest.etag)
                 self._scripts.add_deployment(
