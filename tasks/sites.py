@@ -52,6 +52,7 @@ def open_site(workspace: str, *, actor: str | None = None) -> Iterator[Site]:
             actor=actor or getpass.getuser(),
             tool_environment=settings.tool_environment,
             log=say,
+            tool_log=narrator(of_tools=True),
             interruption=interruption,
         ) as site,
     ):
@@ -107,10 +108,16 @@ def saved(kind: type[SavedBlock], name: str) -> SavedBlock:
     return loaded
 
 
-def narrator() -> Callable[[str], None]:
-    """Return what shows a line to the operator: the run's logger, which Prefect keeps."""
+def narrator(*, of_tools: bool = False) -> Callable[[str], None]:
+    """
+    Return what shows a line to the operator: the run's logger, which Prefect keeps.
+
+    Args:
+        of_tools: For what wrangler, installs and builds print: kept as well, but no part of the story that a command
+            tells.
+    """
     try:
         logger = get_run_logger()
     except MissingContextError:
         return lambda line: None
-    return lambda line: logger.info("%s", line)
+    return lambda line: logger.info("%s", line, extra={"is_tool_output": of_tools})

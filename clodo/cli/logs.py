@@ -45,7 +45,11 @@ def narrate_flows(*, debug: bool) -> None:
 
 
 class Narrator(logging.Handler):
-    """Prints what our flows and tasks log; of Prefect's own lines only errors, and no tracebacks."""
+    """
+    Prints what our flows and tasks log; of Prefect's own lines only errors, and no tracebacks.
+
+    What wrangler, installs and builds print is in the run's log in Prefect only: it would drown the story.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +69,8 @@ class Narrator(logging.Handler):
 def _is_for_operators(record: logging.LogRecord) -> bool:
     if record.name.startswith(_RUN_LOGGERS):
         # The engine logs to the same loggers: that a run began, ended, and the traceback of what main() explains.
-        return record.levelno >= logging.INFO and not _is_by_prefect(record)
+        is_ours = not _is_by_prefect(record) and not getattr(record, "is_tool_output", False)
+        return record.levelno >= logging.INFO and is_ours
     return record.name.startswith(_PREFECT) and record.levelno >= logging.ERROR
 
 

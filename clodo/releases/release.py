@@ -145,6 +145,10 @@ class Release:
     def __repr__(self) -> str:
         return f"<Release {self.id} of {self.desired.target}>"
 
+    def tell(self, line: str) -> None:
+        """Show *line* to whoever watches this release."""
+        self._tells(line)
+
     @property
     def target(self) -> str:
         """The target's name."""

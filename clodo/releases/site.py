@@ -110,7 +110,7 @@ class Account:
                     )
                 )
                 scratch = self._site.workspace.state_dir / "scratch"
-                self._wrangler = Wrangler(self._site.toolchain, gateway, scratch=scratch, log=self._site.log)
+                self._wrangler = Wrangler(self._site.toolchain, gateway, scratch=scratch, log=self._site.tool_log)
             return self._wrangler
 
     @property
@@ -206,6 +206,8 @@ class Site:
 
         log: Gets lines for a person, secrets already taken out; called from several threads.
 
+        tool_log: Gets what wrangler, installs and builds print, in the same way; goes to *log* by default.
+
         propagation: How long an old answer is taken for propagation.
 
         clock: Time and chance of everything that waits.
@@ -226,6 +228,7 @@ class Site:
         actor: str,
         tool_environment: Mapping[str, str],
         log: Callable[[str], None] = lambda line: None,
+        tool_log: Callable[[str], None] | None = None,
         interruption: Interruption | None = None,
         propagation: timedelta = PROPAGATION,
         clock: Clock = SYSTEM_CLOCK,
@@ -236,6 +239,7 @@ class Site:
         self.ledger = ledger
         self.actor = actor
         self.log = log
+        self.tool_log = tool_log or log
         self.interruption = interruption or Interruption()
         self.propagation = propagation
         self.clock = clock
@@ -298,7 +302,7 @@ class Site:
                 tools=self.toolchain,
                 environment=self._tool_environment,
                 digests=self.digests,
-                log=self.log,
+                log=self.tool_log,
             )
             for done in builder.prepare(config, steps):
                 if not done.was_cached:

@@ -84,12 +84,14 @@ class _UndoneOnFailure(AbstractContextManager[None]):
     ) -> None:
         if cause is None or isinstance(cause, LockLost):
             return
-        report: UndoReport = self.take("undo", self.undo)
         why = cause.message if isinstance(cause, ClodoError) else f"{type(cause).__name__}: {cause}"
         if isinstance(cause, KeyboardInterrupt | Interrupted):
-            why = f"{self.release.target}: interrupted"
-        elif not why.startswith(self.release.target):
-            why = f"{self.release.target}: {why}"
+            why = "interrupted"
+        why = why.removeprefix(f"{self.release.target}: ")
+        self.release.tell(f"{why}; putting back what this release changed")
+        report: UndoReport = self.take("undo", self.undo)
+        self.release.tell(report.describe())
+        why = f"{self.release.target}: {why}"
         if not report.is_complete:
             raise UndoIncomplete(
                 f"{why}. {report.describe()}",
