@@ -12,7 +12,7 @@ import typer
 
 from clodo.cli.options import JsonOption, YesOption
 from clodo.cli.output import ask, progress, say, show, show_json, show_table
-from clodo.errors import ApiRefused, BadUsage, Failed, NotFound
+from clodo.errors import ApiRefused, BadUsage, Failed, NotFound, ToolchainMissing
 from clodo.settings import Settings
 
 app = typer.Typer(help="The embedded cloud by itself.", no_args_is_help=True)
@@ -76,10 +76,7 @@ def start(
     send_to_standard_error(debug=is_debugging(context))
 
     if workerd is None:
-        from clodo.wrangler.toolchain import install
-
-        with progress("Installing the toolchain") as report:
-            workerd = install(Settings.from_environment(), report).workerd
+        workerd = _pinned_workerd()
     if not workerd.is_file():
         raise Failed(f"{workerd}: there is no workerd", hint="Leave --workerd out to use the pinned one.")
     config = CloudConfig(
@@ -245,6 +242,17 @@ def clear_faults(data: DataOption = DEFAULT_DATA) -> None:
     """
     _call(_running(data), "DELETE", "/faults")
     show("No fault is armed any more.")
+
+
+def _pinned_workerd() -> Path:
+    from clodo.wrangler.toolchain import install, locate
+
+    settings = Settings.from_environment()
+    try:
+        return locate(settings).workerd
+    except ToolchainMissing:
+        with progress("Installing the toolchain") as report:
+            return install(settings, report).workerd
 
 
 def _say_deleted(folder: Path | None, *, as_json: bool) -> None:
