@@ -213,26 +213,29 @@ class Engine:
 
     # --- running ------------------------------------------------------------------------------------------------------
 
-    def run(self, statements: Sequence[Statement]) -> list[Result]:
+    def run(self, statements: Sequence[Statement]) -> list[list[Result]]:
         """
         Run *statements* in one transaction, all or none.
 
         Each may hold several, separated by semicolons; then only the last of them may have parameters.
 
+        Returns:
+            For each of *statements*, the results of the single statements in it.
+
         Raises:
             StatementFailed: One failed, and nothing was changed.
         """
-        pieces: list[Statement] = []
+        groups: list[list[Statement]] = []
         for statement in statements:
             texts = split(statement.sql)
             if not texts:
                 raise StatementFailed("No SQL statements detected.")
-            pieces.extend(Statement(text) for text in texts[:-1])
-            pieces.append(Statement(texts[-1], statement.params))
-        if len(pieces) > self.limits.statements_per_call:
-            raise StatementFailed(f"too many statements: {len(pieces)} of at most {self.limits.statements_per_call}")
+            groups.append([*map(Statement, texts[:-1]), Statement(texts[-1], statement.params)])
+        count = sum(map(len, groups))
+        if count > self.limits.statements_per_call:
+            raise StatementFailed(f"too many statements: {count} of at most {self.limits.statements_per_call}")
         with self.transaction(limited=True):
-            return [self.execute(piece) for piece in pieces]
+            return [[self.execute(piece) for piece in group] for group in groups]
 
     @contextmanager
     def transaction(self, *, limited: bool = False) -> Iterator[None]:

@@ -182,7 +182,9 @@ class Databases:
         database = self._registry.get(account_id, database_id)
         if database is None:
             raise BindingRefused(404, f"The database {database_id} could not be found")
-        results, now_at = await self.query(database, statements)
+        groups, now_at = await self._run(database, statements)
+        # Of a text with several statements a binding gets the last one's result.
+        results = [group[-1] for group in groups]
         return Answers(
             [
                 {"success": True, "results": {"columns": result.columns, "rows": result.rows}, "meta": result.meta}
@@ -201,13 +203,18 @@ class Databases:
         Raises:
             StatementFailed: One of them failed; nothing was changed.
         """
+        groups, now_at = await self._run(database, statements)
+        return [result for group in groups for result in group], now_at
+
+    async def _run(self, database: Database, statements: Sequence[Statement]) -> tuple[list[list[Result]], str]:
         opened = self.opened(database)
         opened.raise_if_busy()
-        results, commit = await opened.call(lambda: (opened.engine.run(statements), opened.history.newest))
+        groups, commit = await opened.call(lambda: (opened.engine.run(statements), opened.history.newest))
         opened.rotate_if_long()
-        for result in results:
-            result.meta.update(self.served(database, result.meta["duration"]))
-        return results, write_bookmark(commit, database.key)
+        for group in groups:
+            for result in group:
+                result.meta.update(self.served(database, result.meta["duration"]))
+        return groups, write_bookmark(commit, database.key)
 
     async def bookmark(self, database: Database, at: datetime | None = None) -> str:
         """

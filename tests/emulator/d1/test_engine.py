@@ -33,7 +33,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 def run(engine: Engine, sql: str, *params: Any) -> list[Result]:
     """Run one text with its parameters."""
-    return engine.run([Statement(sql, params)])
+    return engine.run([Statement(sql, params)])[0]
 
 
 def last(engine: Engine, sql: str, *params: Any) -> list[tuple[Any, ...]]:

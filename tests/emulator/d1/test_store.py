@@ -126,6 +126,17 @@ async def test_bindings_get_columns_rows_meta_and_a_bookmark(databases: Database
     assert answers.bookmark == await databases.bookmark(database)
 
 
+async def test_a_binding_gets_one_result_for_each_text(databases: Databases, database: Database):
+    """Of a text with several statements the last one's result is given, with the bound values."""
+    answers = await databases.run(
+        ACCOUNT,
+        database.uuid,
+        [Statement("CREATE TABLE t(a); INSERT INTO t VALUES(1); SELECT a + ? FROM t", [5]), Statement("SELECT 2")],
+    )
+
+    assert [answer["results"]["rows"] for answer in answers.results] == [[(6,)], [(2,)]]
+
+
 async def test_a_binding_hears_why_a_statement_failed(databases: Databases, database: Database):
     """The error is D1's sentence; nothing of the batch stays."""
     with pytest.raises(StatementFailed, match="no such table: nope: SQLITE_ERROR"):
@@ -263,8 +274,8 @@ async def test_a_kill_loses_no_acknowledged_row(tmp_path: Path, kind: str):
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("kind", ["writes", "restores"])
 async def test_many_kills_lose_no_acknowledged_row(tmp_path: Path, kind: str, seed: int):
     """The same, many more times."""
-    assert await _kill_and_check(tmp_path, kind, 40, seed) > 200
+    assert await _kill_and_check(tmp_path, kind, 15, seed) > 100

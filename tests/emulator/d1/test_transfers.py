@@ -154,7 +154,7 @@ def test_virtual_tables_are_refused_unless_other_tables_are_named(tmp_path: Path
         _dumped(engine)
 
     assert "VALUES(1)" in _dumped(engine, DumpOptions(tables=("t",)))
-    assert engine.run([Statement("SELECT a FROM t")])[0].rows == [(1,)]
+    assert engine.run([Statement("SELECT a FROM t")])[0][0].rows == [(1,)]
     engine.close()
 
 
