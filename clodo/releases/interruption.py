@@ -10,6 +10,13 @@ from types import FrameType
 
 from clodo.errors import Interrupted
 
+_asked_by_signal: list[int] = []
+
+
+def times_asked() -> int:
+    """Return how often a signal has asked the releases of this process to stop, since it began."""
+    return len(_asked_by_signal)
+
 
 class Interruption:
     """Set once by Ctrl-C or SIGTERM; each release looks before its next step and before each write."""
@@ -48,6 +55,7 @@ class Interruption:
             return
 
         def asked(number: int, _frame: FrameType | None) -> None:
+            _asked_by_signal.append(number)
             if self.is_requested and number == signal.SIGINT:
                 raise KeyboardInterrupt
             tell("Stopping: what was begun is put back first. Ctrl-C again leaves that to the next run.")

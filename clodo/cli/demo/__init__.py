@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from clodo.cli.options import JsonOption, WorkspaceOption
+from clodo.errors import Interrupted, Refused
 from clodo.settings import Settings
 
 if TYPE_CHECKING:
-    from clodo.cli.demo.rehearsal import Rehearsal
+    from clodo.cli.demo.checks import Checked
     from deployments.everything import Running
+
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def demo(
@@ -29,97 +34,138 @@ def demo(
     """
     Rehearse the main job on the embedded cloud: release, release again, undo a bad version; then check every claim.
 
-    Writes a sample workspace of three services into a temporary folder (or into the empty --workspace DIR).
+    Writes a sample workspace of three services into a temporary folder (or into the empty --workspace DIR). Needs no
+    account, and changes nothing outside of that folder but the toolchain's cache. Ctrl-C stops all that it started.
 
     With --json: {"ok", "checks": [{"name", "ok", "detail", "seconds"}], "ui_url", "seconds"}.
 
-    Exit status: 0 every claim was checked and holds, 1 one does not, 4 the folder is not empty.
+    Exit status: 0 every claim was checked and holds, 1 one does not, 4 the folder is not empty, 130 interrupted.
     """
-    from clodo.cli.demo.checks import check_all
-    from clodo.cli.output import say, show, show_json, show_table
+    from clodo.cli.output import say
     from clodo.cli.session import is_debugging
 
     started = time.monotonic()
     with _stage(workspace, keep=keep, debug=is_debugging(context)) as (folder, running):
-        with _rehearsed(folder, running) as rehearsal:
-            say("Checking every claim, on the cloud, in the ledger and in what the visitors saw.")
+        from clodo.cli.demo.checks import check_all
+        from clodo.cli.demo.rehearsal import rehearsed
+
+        with rehearsed(folder, running.cloud, say) as rehearsal:
+            if rehearsal.problem:
+                say(rehearsal.problem)
+            say("Checking every claim: on the cloud, in the ledger, and in what the visitors saw.")
             checks = check_all(rehearsal)
-        seconds = time.monotonic() - started
-        ok = all(check.ok for check in checks)
-        if as_json:
-            show_json(
-                {
-                    "ok": ok,
-                    "checks": [check.to_json() for check in checks],
-                    "ui_url": running.prefect.ui_url,
-                    "seconds": round(seconds, 1),
-                }
-            )
-        else:
-            show_table(
-                ("", "checked", "found"),
-                [("yes" if check.ok else "NO", check.name, check.detail) for check in checks],
-                empty="Nothing was checked.",
-            )
-            held = sum(check.ok for check in checks)
-            show(f"{held} of {len(checks)} claims hold, checked in {seconds:.0f} s in all.")
-            if keep:
-                show(f"Prefect UI: {running.prefect.ui_url}   Workspace: {folder}")
-                show(f"Stop all of it with: clodo down --workspace {folder}")
-            else:
-                show(f"The Prefect UI was at {running.prefect.ui_url}; `clodo demo --keep` leaves it running.")
-    if not ok:
+        _report(checks, running.prefect.ui_url, time.monotonic() - started, as_json=as_json)
+        if keep:
+            _say_how_to_go_on(folder, running)
+        elif not as_json:
+            say(f"The Prefect UI was at {running.prefect.ui_url}; `clodo demo --keep` leaves all of it running.")
+    if not all(check.ok for check in checks):
         raise typer.Exit(1)
+
+
+def _report(checks: Sequence[Checked], ui_url: str, seconds: float, *, as_json: bool) -> None:
+    from clodo.cli.output import show, show_json, show_table
+
+    if as_json:
+        document: dict[str, Any] = {
+            "ok": all(check.ok for check in checks),
+            "checks": [check.to_json() for check in checks],
+            "ui_url": ui_url,
+            "seconds": round(seconds, 1),
+        }
+        show_json(document)
+        return
+    show("")
+    rows = [("ok" if check.ok else "FALSE", check.name, check.detail) for check in checks]
+    show_table(("", "claim", "found"), rows, empty="Nothing was checked.")
+    held = sum(check.ok for check in checks)
+    show(f"\n{held} of {len(checks)} claims were checked and hold; {seconds:.0f} s in all.")
+
+
+def _say_how_to_go_on(folder: Path, running: Running) -> None:
+    from clodo.cli.output import say
+    from deployments.server import credentials_file
+
+    say(f"Prefect UI: {running.prefect.ui_url}")
+    say(f"  Log in with the PREFECT_API_AUTH_STRING in {credentials_file(running.prefect.folder)}")
+    say(f"Workspace: {folder}")
+    say(f"  Look around: clodo release list --workspace {folder}")
+    say(f"  Stop all of it: clodo down --workspace {folder}")
 
 
 @contextmanager
 def _stage(workspace: Path | None, *, keep: bool, debug: bool) -> Iterator[tuple[Path, Running]]:
     """Start cloud, Prefect and worker on a fresh workspace, and stop them again unless they are to be kept."""
-    from clodo.cli.demo.rehearsal import write_workspace
-    from clodo.cli.logs import narrate_flows, send_to_standard_error
-    from clodo.cli.output import progress
-    from clodo.errors import Refused
+    from clodo.cli.output import progress, say
+
+    folder = _fresh_folder(workspace)
+    say(f"Rehearsing in {folder}: an embedded Cloudflare, a Prefect server and three Workers, all on this machine.")
+    try:
+        with _ended_in_order():
+            # Prefect takes seconds to import; somebody who waits should know for what.
+            with progress("Starting") as report:
+                report("loading Prefect", 0.0)
+                from clodo.cli.demo.rehearsal import write_workspace
+                from clodo.cli.logs import narrate_flows, send_to_standard_error
+                from deployments import everything
+
+                send_to_standard_error(debug=debug)
+                narrate_flows(debug=debug)
+                write_workspace(folder, "first")
+                running = everything.up(folder, settings=Settings.from_environment(), report=report)
+            with running.prefect.in_use():
+                yield folder, running
+    except (KeyboardInterrupt, Interrupted):
+        _strike(folder, remove=workspace is None and not keep)
+        raise
+    except BaseException:
+        _strike(folder, remove=False)
+        say(f"What it left, logs too, is in {folder}")
+        raise
+    if not keep:
+        _strike(folder, remove=workspace is None)
+
+
+def _fresh_folder(wanted: Path | None) -> Path:
+    if wanted is None:
+        return Path(tempfile.mkdtemp(prefix="clodo-demo-"))
+    folder = wanted.expanduser().resolve()
+    if folder.is_dir() and any(folder.iterdir()):
+        raise Refused(f"{folder} is not empty", hint="Name an empty or a new folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _strike(folder: Path, *, remove: bool) -> None:
+    """Stop all that runs for *folder*, whoever presses Ctrl-C meanwhile; nobody else would stop it."""
+    from clodo.cli.output import progress, say
     from deployments import everything
 
-    if workspace is not None:
-        folder = workspace.expanduser().resolve()
-        if folder.is_dir() and any(folder.iterdir()):
-            raise Refused(f"{folder} is not empty", hint="Name an empty or a new folder.")
-        folder.mkdir(parents=True, exist_ok=True)
-    else:
-        folder = Path(tempfile.mkdtemp(prefix="clodo-demo-"))
-    write_workspace(folder, "first")
-    send_to_standard_error(debug=debug)
-    narrate_flows(debug=debug)
-    try:
-        with progress("Starting") as report:
-            running = everything.up(folder, settings=Settings.from_environment(), report=report)
-        with running.prefect.in_use():
-            yield folder, running
-    finally:
-        if not keep:
-            with progress("Stopping") as report:
-                everything.down(folder, report=report)
-            if workspace is None:
-                shutil.rmtree(folder)
+    def wait(_number: int, _frame: FrameType | None) -> None:
+        say("Still stopping what was started; it takes a few seconds.")
+
+    with _handling(wait), progress("Stopping") as report:
+        everything.down(folder, report=report)
+        if remove:
+            shutil.rmtree(folder)
 
 
 @contextmanager
-def _rehearsed(folder: Path, running: Running) -> Iterator[Rehearsal]:
-    """Play all acts; inside, the cloud is as they left it and the visitors are gone."""
-    from clodo.cli.demo import rehearsal as acts
-    from clodo.cli.demo.visitors import Visitors
-    from clodo.cli.output import say
-    from clodo.cloudflare.client import Cloudflare
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end the demo as Ctrl-C does: by way of everything that stops things."""
 
-    cloud = running.cloud
-    with Cloudflare(cloud.account_id, cloud.token, cloud.url) as cloudflare:
-        acts.make_resources(cloudflare)
-        key = acts.new_signing_key()
-        acts.save_secrets(key)
-        say("Act 1: three services that need each other, released in waves to an account that has none of them.")
-        first = acts.roll_out(folder, "demo, first version")
-        with Visitors(cloud.edge_url, acts.hostname_of(running)) as visitors:
-            rehearsal = acts.Rehearsal(folder, running, cloudflare, key, visitors, first=first)
-            acts.rehearse(rehearsal, say)
-        yield rehearsal
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise Interrupted("Interrupted.")
+
+    with _handling(end):
+        yield
+
+
+@contextmanager
+def _handling(handler: Any) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in ENDING_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

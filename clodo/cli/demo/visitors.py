@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import httpx
@@ -18,11 +19,9 @@ class Visit:
     One request of a visitor.
 
     Attributes:
-        at: Monotonic seconds at which the answer was complete.
-
         what: Method and path.
 
-        status: None when no answer came.
+        found: What came, in a few words: ``answered 200``.
 
         is_good: Whether it is the answer that a user expects.
 
@@ -31,9 +30,8 @@ class Visit:
         versions: Ids of the versions that took part, as the Workers name them.
     """
 
-    at: float
     what: str
-    status: int | None
+    found: str
     is_good: bool
     member: str | None = None
     versions: frozenset[str] = field(default_factory=frozenset)
@@ -52,6 +50,7 @@ class Visitors:
     def __init__(self, edge_url: str, hostname: str) -> None:
         self._client = httpx.Client(base_url=edge_url, headers={"host": hostname}, trust_env=False, timeout=20.0)
         self._visits: list[Visit] = []
+        self._signed_up = 0
         self._lock = threading.Lock()
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._stay, name="visitors", daemon=True)
@@ -79,27 +78,51 @@ class Visitors:
             self._leave.wait(PAUSE_SECONDS)
 
     def _stay(self) -> None:
+        kinds = (self._read_the_page, self._count_members, self._sign_up)
         number = 0
         while not self._leave.wait(PAUSE_SECONDS):
+            visit = kinds[number % len(kinds)]()
             number += 1
-            kind = number % 3
-            visit = self._sign_up(number) if kind == 0 else self._read("/api/members/count" if kind == 1 else "/")
             with self._lock:
                 self._visits.append(visit)
 
-    def _sign_up(self, number: int) -> Visit:
-        return self._ask("POST", "/api/members", {"name": f"visitor {number}"}, expected=201)
+    def _read_the_page(self) -> Visit:
+        return self._ask("GET", "/", lambda answer: answer.status_code == 200 and "<h1>Clodo demo</h1>" in answer.text)
 
-    def _read(self, path: str) -> Visit:
-        return self._ask("GET", path, None, expected=200)
+    def _count_members(self) -> Visit:
+        # Who has signed up must be counted: an acknowledged row that is gone shows here first.
+        return self._ask(
+            "GET",
+            "/api/members/count",
+            lambda answer: answer.status_code == 200 and int(answer.json()["count"]) >= self._signed_up,
+        )
 
-    def _ask(self, method: str, path: str, body: dict[str, str] | None, *, expected: int) -> Visit:
+    def _sign_up(self) -> Visit:
+        body = {"name": f"visitor {self._signed_up + 1}"}
+        visit = self._ask("POST", "/api/members", lambda answer: answer.status_code == 201, body=body)
+        self._signed_up += visit.member is not None
+        return visit
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        is_expected: Callable[[httpx.Response], bool],
+        *,
+        body: dict[str, str] | None = None,
+    ) -> Visit:
         what = f"{method} {path}"
         try:
-            response = self._client.request(method, path, json=body)
-        except httpx.TransportError:
-            return Visit(time.monotonic(), what, None, is_good=False)
-        is_good = response.status_code == expected
-        member = str(response.json()["id"]) if is_good and method == "POST" else None
-        versions = frozenset(value for name in VERSION_HEADERS if (value := response.headers.get(name)))
-        return Visit(time.monotonic(), what, response.status_code, is_good, member, versions)
+            answer = self._client.request(method, path, json=body)
+        except httpx.TransportError as error:
+            return Visit(what, f"got no answer ({type(error).__name__})", is_good=False)
+        found = f"answered {answer.status_code}"
+        versions = frozenset(value for name in VERSION_HEADERS if (value := answer.headers.get(name)))
+        try:
+            is_good = is_expected(answer)
+            member = str(answer.json()["id"]) if is_good and method == "POST" else None
+        except (ValueError, KeyError, TypeError):
+            return Visit(what, f"{found} with a body that makes no sense", is_good=False, versions=versions)
+        if not is_good and answer.is_success:
+            found += " with something else than expected"
+        return Visit(what, found, is_good, member, versions)
