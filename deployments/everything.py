@@ -15,6 +15,7 @@ from clodo.settings import Settings
 from clodo.wrangler.toolchain import install
 from deployments import embedded_cloud, server, worker
 from deployments.embedded_cloud import Cloud
+from deployments.failures import named_as_ours
 from deployments.server import PrefectServer
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def up(
         with prefect.in_use():
             report("starting the worker", 0.7)
             since = datetime.now(UTC)
-            with register.named_as_ours():
+            with named_as_ours():
                 register.make_work_pool()
             process, worker_is_new = worker.start(prefect, workspace, work_pool=register.WORK_POOL)
             report("registering blocks and deployments", 0.8)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
@@ -19,14 +17,15 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig, VersionInfo
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentTriggerTypes
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blocks import ALL_BLOCKS
-from clodo.errors import BadConfiguration, Failed, NotAuthorised, ServerUnavailable
+from clodo.errors import BadConfiguration
+from deployments.failures import named_as_ours
 
 WORK_POOL = "clodo"
 
@@ -169,26 +168,6 @@ def make_work_pool() -> None:
                     concurrency_limit=max(4, os.cpu_count() or 1),
                 )
             )
-
-
-@contextmanager
-def named_as_ours() -> Iterator[None]:
-    """Rename what Prefect's client raises: the one table."""
-    try:
-        yield
-    except PrefectHTTPStatusError as error:
-        status = error.response.status_code
-        if status in (401, 403):
-            raise NotAuthorised(
-                "The Prefect server wants another auth string.", hint="Set PREFECT_API_AUTH_STRING."
-            ) from error
-        if status in (408, 429) or status >= 500:
-            raise ServerUnavailable(f"The Prefect server answered {status}.", hint="Run it again.") from error
-        raise Failed(
-            f"The Prefect server refused {error.request.method} {error.request.url.path}: {status}."
-        ) from error
-    except httpx.TransportError as error:
-        raise ServerUnavailable(f"The Prefect server can't be reached ({type(error).__name__}).") from error
 
 
 def _save(name: str, block: Block) -> str:

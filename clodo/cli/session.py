@@ -57,7 +57,7 @@ def prefect_for(context: typer.Context, folder: Path) -> Iterator[Connection]:
     from clodo.cli.logs import narrate_flows, send_to_standard_error
     from clodo.cli.output import progress, say
     from deployments.connection import prefect_in_use
-    from deployments.register import named_as_ours
+    from deployments.failures import named_as_ours
     from deployments.server import find
 
     debug = is_debugging(context)
