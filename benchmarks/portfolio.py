@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,8 @@ def measure(services: int, runs: int, *, logs: Path, say: Say) -> Portfolio:
     with opened() as stage:
         clodo = Clodo(stage, count=names, parallel=PARALLEL, log_folder=logs)
         plain = PlainWrangler(stage, count=names, parallel=PARALLEL, log_folder=logs)
-        for side in (clodo, plain):
+        sides: tuple[Side, Side] = (clodo, plain)
+        for side in sides:
             first = _measure_one(stage, side)
             raise_unless_live(stage, side, 0)
             say(f"first deploys, {side.name}: {first.seconds:.1f} s (not compared)")
@@ -90,7 +91,7 @@ def measure(services: int, runs: int, *, logs: Path, say: Say) -> Portfolio:
         requests: dict[str, dict[str, int]] = {}
         entries: tuple[str, ...] = ()
         for number in range(1, runs + 1):
-            order: Sequence[Side] = (clodo, plain) if number % 2 else (plain, clodo)
+            order = sides if number % 2 else sides[::-1]
             for side in order:
                 side.change(number)
             found = {}
