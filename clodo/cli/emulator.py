@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Annotated, Any
@@ -211,6 +212,43 @@ def add_fault(
         show_json(armed)
     else:
         show(f"Armed {armed['id']}.")
+
+
+@fault.command("worker")
+def disturb_worker(
+    worker: Annotated[str, typer.Argument(help="The Worker's name.")],
+    version: Annotated[str | None, typer.Option(metavar="ID", help="One version; all of them otherwise.")] = None,
+    latency_ms: Annotated[float, typer.Option(min=0, help="Added before each request reaches the Worker.")] = 0.0,
+    error_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of requests that fail.")] = 0.0,
+    error_status: Annotated[int, typer.Option(min=400, max=599, help="What those are answered.")] = 500,
+    hang: Annotated[bool, typer.Option("--hang", help="Never answer.")] = False,
+    drop: Annotated[bool, typer.Option("--drop", help="Close connections without an answer.")] = False,
+    end: Annotated[bool, typer.Option("--end", help="Let it behave again.")] = False,
+    account: Annotated[str | None, typer.Option(metavar="ID", help="The first account's otherwise.")] = None,
+    data: DataOption = DEFAULT_DATA,
+) -> None:
+    """
+    Make a Worker misbehave towards its visitors, or one of its versions only.
+
+    Exit status: 0 done, 2 usage, 10 the embedded cloud doesn't run.
+    """
+    state = _running(data)
+    target = {"account_id": account or state["account_id"], "script": worker}
+    if version:
+        target["version_id"] = version
+    if end:
+        _call(state, "DELETE", f"/disturbances?{urllib.parse.urlencode(target)}")
+        show(f"{worker} behaves again.")
+        return
+    disturbance = {
+        "latency_ms": latency_ms,
+        "error_rate": error_rate,
+        "error_status": error_status,
+        "hang": hang,
+        "drop": drop,
+    }
+    _call(state, "PUT", "/disturbances", target | disturbance)
+    show(f"{worker} misbehaves from now on.")
 
 
 @fault.command("list")

@@ -13,12 +13,14 @@ from clodo.cli.main import main
 from clodo.emulator.config import CloudConfig
 from clodo.emulator.server import EmbeddedCloud
 from clodo.wrangler.toolchain import Toolchain
+from tests.fixtures.embedded_cloud import account_of
 
 
 @pytest.fixture
 def running(tmp_path: Path, toolchain: Toolchain) -> Iterator[EmbeddedCloud]:
     """A cloud on a folder of its own."""
-    with EmbeddedCloud(CloudConfig(data=tmp_path / "data", workerd=toolchain.workerd, port=0)) as cloud:
+    config = CloudConfig(data=tmp_path / "data", workerd=toolchain.workerd, port=0, zones=("shop.example",))
+    with EmbeddedCloud(config) as cloud:
         yield cloud
 
 
@@ -53,6 +55,21 @@ def test_faults_are_armed_listed_and_cleared(running: EmbeddedCloud, capsys: pyt
     assert (struck.status_code, struck.headers["retry-after"]) == (503, "1")
     assert [(rule["id"], rule["struck"]) for rule in listed] == [("fault-1", 1)]
     assert "No fault is armed." in capsys.readouterr().out
+
+
+def test_a_worker_misbehaves_until_told_otherwise(running: EmbeddedCloud, capsys: pytest.CaptureFixture[str]) -> None:
+    """A Worker's visitors get the ordered errors, until that is ended."""
+    where = ["--data", str(running.config.data)]
+    seen = []
+    with account_of(running, running.account) as account:
+        account.put_worker("shop")
+        main(["emulator", "fault", "worker", "shop", "--error-rate", "1", "--error-status", "503", *where])
+        seen.append(account.visit(account.hostname("shop")).status_code)
+        main(["emulator", "fault", "worker", "shop", "--end", *where])
+        seen.append(account.visit(account.hostname("shop")).status_code)
+
+    assert seen == [503, 200]
+    assert "behaves again" in capsys.readouterr().out
 
 
 def test_an_impossible_fault_is_bad_usage(running: EmbeddedCloud, capsys: pytest.CaptureFixture[str]) -> None:
