@@ -97,8 +97,7 @@ class Instance:
         self.last_used = time.monotonic()
         self.finished = 0
         self.is_over_limit = False
-        self.cpu_seconds = 0.0
-        self.busy_since: float | None = None
+        self.cpu_before: float | None = None
         self._spawn = spawn
         self._entrypoints: tuple[tuple[str, ...], ...] = ()
         self._upstreams: dict[Entrypoint, Upstream] = {}
@@ -162,7 +161,7 @@ class Instance:
         workerd, self._entrypoints = await self._spawn(self.specs)
         self.workerd = workerd
         self.is_over_limit = False
-        self.busy_since = None
+        self.cpu_before = None
         self.last_used = time.monotonic()
         forget = workerd.on_end
 

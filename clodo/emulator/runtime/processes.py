@@ -33,8 +33,26 @@ _SET_PARENT_DEATH_SIGNAL = 1
 MAX_SOCKET_PATH_BYTES = 103
 
 
+#: Ends at once if our parent is gone already, else becomes workerd.
+_UNLESS_ORPHANED = '[ "$PPID" = "$0" ] && exec "$@"'
+
+
+def _death_wrapper() -> list[str] | None:
+    """
+    Return a command that makes the kernel kill workerd when our spawning thread ends; None where there is none.
+
+    util-linux's setpriv costs a millisecond; doing it in Python, after a fork of this large process, ten.
+    """
+    setpriv, shell = shutil.which("setpriv"), shutil.which("sh")
+    if not IS_LINUX or setpriv is None or shell is None:
+        return None
+    wrapper = [setpriv, "--pdeathsig", "KILL"]
+    tried = subprocess.run([*wrapper, shell, "-c", ":"], check=False, capture_output=True)
+    return [*wrapper, shell, "-c", _UNLESS_ORPHANED, str(os.getpid())] if tried.returncode == 0 else None
+
+
 def _die_with_parent() -> Callable[[], None] | None:
-    """Return what a child runs before workerd so that the kernel kills it when the spawning thread ends; Linux only."""
+    """Return what a child runs before workerd for the same purpose where setpriv is missing; Linux only."""
     if not IS_LINUX:
         return None
     libc = ctypes.CDLL(None, use_errno=True)
@@ -63,7 +81,7 @@ def _unnamed_file(content: bytes) -> BinaryIO:
     """Return an open file with *content* that has no name, so that nobody else can read its secrets."""
     # workerd refuses pipes. In memory where the system can, else a deleted file of mode 0600.
     descriptor = os.memfd_create("workerd", os.MFD_CLOEXEC) if IS_LINUX else None
-    file: BinaryIO = tempfile.TemporaryFile() if descriptor is None else os.fdopen(descriptor, "w+b")
+    file: BinaryIO = tempfile.TemporaryFile() if descriptor is None else os.fdopen(descriptor, "w+b")  # noqa: SIM115
     file.write(content)
     file.seek(0)
     return file
@@ -219,7 +237,8 @@ class Nursery:
         self._folder: Path | None = None
         # The parent-death signal is bound to the thread that spawns; this one lives until `close`.
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="workerd-spawner")
-        self._die_with_parent = _die_with_parent()
+        self._wrapper: list[str] = []
+        self._before_exec: Callable[[], None] | None = None
         self._lock: int | None = None
 
     @property
@@ -244,6 +263,9 @@ class Nursery:
             base = Path("/tmp")  # noqa: S108 - made with mkdtemp: ours alone, mode 0700
         self._folder = Path(tempfile.mkdtemp(prefix="clodo-", dir=base))
         self.newest = await loop.run_in_executor(self._spawner, self._find_newest)
+        wrapper = await loop.run_in_executor(self._spawner, _death_wrapper)
+        self._wrapper = wrapper or []
+        self._before_exec = None if wrapper else _die_with_parent()
 
     def _take_lock(self) -> None:
         lock = os.open(self.records / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -351,6 +373,7 @@ class Nursery:
         output, output_end = os.pipe()
         control, control_end = os.pipe()
         command: Sequence[str | Path] = [
+            *self._wrapper,
             self.workerd,
             "serve",
             "--experimental",
@@ -369,7 +392,7 @@ class Nursery:
                     env={"TZ": "UTC"},
                     cwd="/",
                     start_new_session=True,  # Ctrl-C is for us, who drain first
-                    preexec_fn=self._die_with_parent,
+                    preexec_fn=self._before_exec,
                 )
         except OSError as error:
             os.close(output)

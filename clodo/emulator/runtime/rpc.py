@@ -53,7 +53,7 @@ class Frame:
 
         released: The capability of the other end that the sender gives back, and how many references.
 
-        gives_back: Whether capabilities that came with the question (a Return) or its answer (a Finish) go back with it.
+        gives_back: Whether what came with the question (a Return) or with its answer (a Finish) goes back with this.
 
         is_last: Whether nothing more is needed: a Return that wants no Finish, or a Call that wants no Return.
     """
@@ -146,7 +146,7 @@ class _Message:
         segment, start, _, _ = found
         low, sizes = struct.unpack_from("<II", self.data, self._at(segment, start, 8))
         words, pointers = sizes & 0xFFFF, sizes >> 16
-        exports = []
+        exports: list[int] = []
         for index in range(low >> 2):
             place = start + 8 + index * (words + pointers) * 8
             exports += self.export_of(_Struct(segment, place, words, place + words * 8, pointers))

@@ -64,7 +64,7 @@ class RuntimeConfig:
 
         exchange_patience: How long a process with Durable Objects waits for requests in flight when it is exchanged.
 
-        cpu_limit: A process that computes for this long without answering anybody is killed; requests get 1102.
+        cpu_limit: A process that uses this much CPU time without answering anybody is killed; visitors see 1102.
 
         idle_timeout: A process without requests for this long is ended, and started by the next request; None never.
 
@@ -526,17 +526,15 @@ class Runtime:
 
     async def _tidy(self) -> None:
         """Once a second: end what is idle or out of traffic, and what uses up its CPU time."""
-        last = time.monotonic()
         while True:
             await asyncio.sleep(TIDY_SECONDS)
             now = time.monotonic()
             for instance in list(self._instances.values()):
-                self._watch_cpu(instance, now, now - last)
+                self._watch_cpu(instance)
                 if self._is_superfluous(instance, now):
                     # Out of the table before it is told to end: a request that comes now starts another.
                     del self._instances[instance.key]
                     self._in_background(self._end(instance, timedelta(0)))
-            last = now
 
     def _is_superfluous(self, instance: Instance, now: float) -> bool:
         if instance.in_flight or not instance.is_running:
@@ -547,21 +545,17 @@ class Runtime:
         allowed = self.config.idle_timeout if is_live else self.config.retire_after
         return allowed is not None and now - instance.last_used > allowed.total_seconds()
 
-    def _watch_cpu(self, instance: Instance, now: float, elapsed: float) -> None:
-        """Kill a process that has only computed, and finished nothing, for as long as `cpu_limit`."""
+    def _watch_cpu(self, instance: Instance) -> None:
+        """Kill a process that has used `cpu_limit` of CPU time without finishing a single request."""
         if instance.workerd is None or not instance.in_flight:
-            instance.busy_since = None
+            instance.cpu_before = None
             return
         used = cpu_seconds_of(instance.workerd.pid)
         if used is None:
             return
-        is_busy = used - instance.cpu_seconds > 0.5 * elapsed and instance.finished == 0
-        instance.cpu_seconds, instance.finished = used, 0
-        if not is_busy:
-            instance.busy_since = None
-        elif instance.busy_since is None:
-            instance.busy_since = now - elapsed
-        elif now - instance.busy_since > self.config.cpu_limit.total_seconds():
+        if instance.cpu_before is None or instance.finished:
+            instance.cpu_before, instance.finished = used, 0
+        elif used - instance.cpu_before > self.config.cpu_limit.total_seconds():
             instance.is_over_limit = True
             self._keep_log(instance)
             instance.workerd.signal(signal.SIGKILL)

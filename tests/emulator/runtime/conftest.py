@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from clodo.wrangler.toolchain import Toolchain
 from tests.emulator.runtime.cloud import Cloud
+
+# How long an example takes says more about what else the machine does than about us.
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,8 @@ async def test_d1_runs_statements_batches_and_sessions(cloud: Cloud, flags: tupl
             const all = await env.DB.prepare("SELECT * FROM t ORDER BY id").all();
             const first = await env.DB.prepare("SELECT count(*) AS n FROM t").first("n");
             let error;
-            try { await env.DB.batch([insert.bind("c", null), insert.bind("a", null)]); } catch (e) { error = e.message; }
+            const clash = [insert.bind("c", null), insert.bind("a", null)];
+            try { await env.DB.batch(clash); } catch (e) { error = e.message; }
             const after = await env.DB.prepare("SELECT count(*) AS n FROM t").first("n");
             const session = env.DB.withSession("first-primary");
             await session.prepare("SELECT 1").all();
@@ -89,7 +90,7 @@ async def test_d1_runs_statements_batches_and_sessions(cloud: Cloud, flags: tupl
 
 
 async def test_kv_keeps_values_metadata_and_lists(cloud: Cloud) -> None:
-    """A KV binding keeps text, bytes, metadata and strange keys, lists by prefix and page, and forgets what is deleted."""
+    """A KV binding keeps text, bytes, metadata and strange keys, lists page by page, and forgets what is deleted."""
     await cloud.worker(
         "kv",
         handler("""
@@ -131,7 +132,8 @@ async def test_queues_take_messages_of_every_kind(cloud: Cloud) -> None:
         "producer",
         handler("""
             await env.QUEUE.send({ n: 1 }, { contentType: "json", delaySeconds: 5 });
-            await env.QUEUE.sendBatch([{ body: "two", contentType: "text" }, { body: new Uint8Array([3]), contentType: "bytes" }]);
+            const bytes = new Uint8Array([3]);
+            await env.QUEUE.sendBatch([{ body: "two", contentType: "text" }, { body: bytes, contentType: "bytes" }]);
             return new Response("sent");
         """),
         {"type": "queue", "name": "QUEUE", "queue_name": "orders"},
@@ -185,7 +187,9 @@ async def test_bindings_that_nobody_serves_say_so(cloud: Cloud) -> None:
         handler("""
             const said = {};
             for (const [name, use] of Object.entries({
-              AI: () => env.AI.run("model", {}), BUCKET: () => env.BUCKET.get("key"), VECTORS: () => env.VECTORS.query([1]),
+              AI: () => env.AI.run("model", {}),
+              BUCKET: () => env.BUCKET.get("key"),
+              VECTORS: () => env.VECTORS.query([1]),
             })) {
               try { await use(); said[name] = "nothing"; } catch (error) { said[name] = error.message; }
             }

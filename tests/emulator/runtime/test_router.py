@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import gzip
 import itertools
+from collections.abc import MutableMapping
+from pathlib import Path
 
 import aiohttp
 import httpx
 import pytest
 
-from tests.emulator.runtime.cloud import Cloud
+from clodo.emulator.runtime.ports import Disturbance
+from clodo.emulator.runtime.router import RouterApp
+from tests.emulator.runtime.cloud import ACCOUNT, Cloud
 
 HELLO = "export default { fetch: () => new Response('hello') };"
 
@@ -123,7 +127,10 @@ async def test_a_worker_learns_that_its_client_left(cloud: Cloud) -> None:
     spec = await cloud.worker(
         "endless",
         """export default { fetch: () => new Response(new ReadableStream({
-          async pull(controller) { await scheduler.wait(5); controller.enqueue(new TextEncoder().encode("tick")); } })) };""",
+          async pull(controller) {
+            await scheduler.wait(5);
+            controller.enqueue(new TextEncoder().encode("tick"));
+          } })) };""",
     )
 
     async with cloud.client.stream("GET", cloud.url(), headers={"host": "endless.test"}) as response:
@@ -144,17 +151,21 @@ async def test_websockets_pass_text_bytes_and_closes(cloud: Cloud) -> None:
           const [client, server] = Object.values(new WebSocketPair());
           server.binaryType = "arraybuffer";
           server.accept();
-          server.addEventListener("message", ({ data }) => data === "bye" ? server.close(4001, "bye") : server.send(data));
-          return new Response(null, { status: 101, webSocket: client, headers: { "sec-websocket-protocol": "echo" } });
+          server.addEventListener("message", ({ data }) =>
+            data === "bye" ? server.close(4001, "bye") : server.send(data));
+          const headers = { "sec-websocket-protocol": "echo" };
+          return new Response(null, { status: 101, webSocket: client, headers });
         } };""",
     )
-    async with aiohttp.ClientSession() as session:
-        async with session.ws_connect(cloud.url(), headers={"host": "socket.test"}, protocols=["echo"]) as ws:
-            await ws.send_str("text")
-            await ws.send_bytes(b"\x00\xff")
-            received = [(await ws.receive()).data, (await ws.receive()).data]
-            await ws.send_str("bye")
-            await ws.receive()
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(cloud.url(), headers={"host": "socket.test"}, protocols=["echo"]) as ws,
+    ):
+        await ws.send_str("text")
+        await ws.send_bytes(b"\x00\xff")
+        received = [(await ws.receive()).data, (await ws.receive()).data]
+        await ws.send_str("bye")
+        await ws.receive()
 
     assert received == ["text", b"\x00\xff"]
     assert (ws.protocol, ws.close_code) == ("echo", 4001)
@@ -208,7 +219,11 @@ async def test_traffic_is_split_by_percentage(cloud: Cloud) -> None:
     old, new = cloud.version("split", says("old")), cloud.version("split", says("new"))
     await cloud.deploy((old, 90), (new, 10))
 
-    answers = await asyncio.gather(*(cloud.text("split") for _ in range(300)))
+    async def visit() -> list[str]:
+        visitor = cloud.visitor("split")
+        return [await visitor.ask() for _ in range(100)]
+
+    answers = [answer for answers in await asyncio.gather(visit(), visit(), visit()) for answer in answers]
 
     assert 10 <= answers.count("new") <= 55
     assert answers.count("old") + answers.count("new") == 300
@@ -285,3 +300,47 @@ async def test_a_connection_left_idle_for_long_still_works(cloud: Cloud) -> None
         second = await client.post(cloud.url(), content=b"x")
 
     assert (first.status_code, second.status_code) == (200, 200)
+
+
+async def test_workers_may_reach_this_machine_only_if_told(workerd: Path, tmp_path: Path) -> None:
+    """With loopback allowed, fetch() reaches a server of this machine; other addresses stay out of reach."""
+    async with Cloud(workerd, tmp_path, allow_loopback=True) as cloud:
+        await cloud.worker("target", HELLO)
+        source = """export default { fetch: (r) => fetch(decodeURIComponent(new URL(r.url).search.slice(1)),
+            { headers: { host: "target.test" } }) };"""
+        await cloud.worker("local", source)
+
+        inside = await cloud.request("local", f"/?http://127.0.0.1:{cloud.port}/")
+        outside = await cloud.request("local", "/?http://10.0.0.1/")
+
+    assert inside.status_code == 530  # our own router's answer for the Host 127.0.0.1: it was reached
+    assert "has no Internet" not in inside.text
+    assert "has no Internet" in outside.text
+
+
+async def test_a_dropping_version_cuts_the_connection(cloud: Cloud) -> None:
+    """A version told to drop ends the connection without an answer, by the server's own means."""
+    await cloud.worker("drop", HELLO)
+    cloud.runtime.disturb(ACCOUNT, "drop", None, Disturbance(drop=True))
+    cuts: list[str] = []
+    sent: list[object] = []
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "raw_path": b"/",
+        "query_string": b"",
+        "headers": [(b"host", b"drop.test")],
+        "extensions": {"clodo.reset": lambda: cuts.append("cut")},
+    }
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: MutableMapping[str, object]) -> None:
+        sent.append(message)
+
+    await RouterApp(cloud.runtime, cloud.directory)(scope, receive, send)
+    cloud.runtime.disturb(ACCOUNT, "drop", None, None)
+
+    assert (cuts, sent) == (["cut"], [])

@@ -23,7 +23,9 @@ def callee(version: str) -> str:
           stream() {{ return new Blob(["streamed {version}"]).stream(); }}
         }}
         export default class extends WorkerEntrypoint {{
-          async fetch(request) {{ return new Response(`{version} ${{request.method}} ${{request.url}} ${{await request.text()}}`); }}
+          async fetch(request) {{
+            return new Response(`{version} ${{request.method}} ${{request.url}} ${{await request.text()}}`);
+          }}
           version() {{ return "{version}"; }}
           fail() {{ throw new RangeError("on purpose"); }}
         }};"""
@@ -37,11 +39,16 @@ CALLER = """
         case "/rpc": return new Response(await env.CALLEE.version());
         case "/admin": return new Response(await env.ADMIN.whoami());
         case "/admin-fetch": return env.ADMIN.fetch("http://x/");
-        case "/counter": { using c = await env.ADMIN.counter(); await c.add(2); return new Response(String(await c.add(3))); }
+        case "/counter": {
+          using counter = await env.ADMIN.counter();
+          await counter.add(2);
+          return new Response(String(await counter.add(3)));
+        }
         case "/callback": return new Response(await env.ADMIN.each(async (name) => `called back by ${name}`));
         case "/stream": return new Response(await env.ADMIN.stream());
         case "/slow": return new Response(await env.ADMIN.slow(300));
-        case "/fail": try { await env.CALLEE.fail(); } catch (error) { return new Response(`${error.name}: ${error.message}`); }
+        case "/fail":
+          try { await env.CALLEE.fail(); } catch (error) { return new Response(`${error.name}: ${error.message}`); }
       }
     } };"""
 
@@ -98,9 +105,10 @@ async def test_no_call_is_lost_while_the_callee_is_redeployed(cloud: Cloud) -> N
     outcomes: Counter[str] = Counter()
 
     async def call(path: str) -> None:
+        visitor = cloud.visitor("busy")
         while not stop.is_set():
-            response = await cloud.request("busy", path)
-            outcomes[response.text if response.status_code == 200 else f"FAILED {response.status_code}"] += 1
+            outcomes[await visitor.ask(path)] += 1
+        visitor.leave()
 
     callers = [asyncio.create_task(call(path)) for path in ("/rpc", "/rpc", "/admin", "/counter", "/slow")]
     for number in range(2, 7):
