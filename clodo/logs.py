@@ -37,8 +37,9 @@ class SecretMask:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._values: frozenset[str] = frozenset()
-        self._pattern: re.Pattern[str] | None = None
+        self._values: set[str] = set()
+        # The longest first, so that a secret which holds another one is masked whole.
+        self._spellings: tuple[str, ...] = ()
 
     def register(self, value: str) -> None:
         """Mask *value* from now on; values shorter than 6 characters are left alone."""
@@ -47,16 +48,17 @@ class SecretMask:
         with self._lock:
             if value in self._values:
                 return
-            self._values |= {value}
-            # The longest first, so that a secret which holds another one is masked whole.
-            spellings = {spelling for known in self._values for spelling in _spellings(known)}
-            self._pattern = re.compile("|".join(re.escape(each) for each in sorted(spellings, key=len, reverse=True)))
+            self._values.add(value)
+            new = _spellings(value).difference(self._spellings)
+            # Nearly sorted already, which sorting makes use of: a fleet has thousands of secrets.
+            self._spellings = tuple(sorted((*self._spellings, *new), key=len, reverse=True))
 
     def text(self, text: str) -> str:
         """Return *text* without secrets."""
-        pattern = self._pattern
-        if pattern is not None:
-            text = pattern.sub(MASK, text)
+        for spelling in self._spellings:
+            # One search for each is as fast as a pattern of all of them, which takes a minute to compile for 1,000.
+            if spelling in text:
+                text = text.replace(spelling, MASK)
         for looks_secret in _LOOKS_SECRET:
             text = looks_secret.sub(rf"\g<kept>{MASK}", text)
         return text
