@@ -22,14 +22,13 @@ from clodo.releases.interruption import Interruption
 from clodo.releases.smoke import Edge, SmokeTester, Tail
 from clodo.workspace.builds import Builder, plan_steps
 from clodo.workspace.file_digests import FileDigests
-from clodo.wrangler.commands import Wrangler
-from clodo.wrangler.gateway import Gateway
 
 if TYPE_CHECKING:
     from clodo.cloudflare.zones import Zone
     from clodo.ledger import Ledger
     from clodo.workspace.targets import Target
     from clodo.workspace.workspace import Workspace
+    from clodo.wrangler.commands import Wrangler
     from clodo.wrangler.toolchain import Toolchain
 
 # Cloudflare's edge may go on serving the version before for some seconds after it reported a deployment.
@@ -97,7 +96,10 @@ class Account:
 
     @property
     def wrangler(self) -> Wrangler:
-        """The real wrangler behind this account's gateway; started when first asked for."""
+        """The real wrangler behind this account's gateway; started, and imported, when first asked for."""
+        from clodo.wrangler.commands import Wrangler
+        from clodo.wrangler.gateway import Gateway
+
         with self._lock:
             if self._wrangler is None:
                 gateway = self._exits.enter_context(
