@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -104,6 +105,13 @@ class Stage:
         return answer.json()["result"]
 
 
+def _free_port() -> int:
+    """Return a port that nobody listens on; the usual one may be somebody else's."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def opened() -> Iterator[Stage]:
     """Start a cloud and a server on a fresh workspace; stop and remove both at the end."""
@@ -115,7 +123,7 @@ def opened() -> Iterator[Stage]:
         stack.callback(embedded_cloud.stop, workspace)
         cloud, _ = embedded_cloud.start(workspace, workerd=toolchain.workerd, port=0)
         stack.callback(server.stop, workspace)
-        prefect, _ = server.start(workspace)
+        prefect, _ = server.start(workspace, port=_free_port())
         stage = Stage(workspace, toolchain, cloud, prefect)
         stack.callback(stage.close)
         yield stage
