@@ -14,6 +14,9 @@ from tests.emulator.conftest import Project
 
 exhaustive = pytest.mark.exhaustive
 
+# A wrangler run takes a second of two cores; on a busy machine ten of them take minutes.
+pytestmark = pytest.mark.timeout(900)
+
 
 def answer(project: Project, worker: str = "shop", path: str = "/") -> dict[str, Any]:
     """What the Worker says to a visitor."""
