@@ -5,12 +5,19 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import hypothesis
 import pytest
 
 from clodo.settings import Settings
 from clodo.wrangler.toolchain import Toolchain, install
 
 pytest_plugins = ["tests.fixtures.prefect_harness", "tests.fixtures.embedded_cloud"]
+
+# How long an example takes depends on who else uses the machine; that is no property of the code.
+hypothesis.settings.register_profile(
+    "clodo", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("clodo")
 
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
