@@ -62,11 +62,11 @@ def what_next(entries: Iterable[Entry]) -> Finish | Undo:
             begun.add(step)
         elif phase is Phase.DONE and step is Step.VERIFY:
             verified = True
-        elif phase is Phase.UNDO_INTENT:
-            undoing = True
         elif phase is Phase.UNDONE:
             undoing = True
             put_back.add(step)
+        elif phase in (Phase.UNDO_INTENT, Phase.UNDO_FAILED):
+            undoing = True
     if verified and not undoing:
         return Finish()
     return Undo(tuple(step for step in UNDOABLE if step in begun and step not in put_back))
