@@ -159,7 +159,7 @@ def unmet(test: SmokeTest, response: httpx.Response) -> str | None:
     if test.expect_json is not None:
         try:
             body = response.json()
-        except json.JSONDecodeError:
+        except ValueError:  # not JSON, or not even text
             return "the body is not JSON"
         missing = _json_difference(test.expect_json, body)
         if missing is not None:
@@ -179,7 +179,18 @@ def _json_difference(expected: Any, actual: Any, where: str = "") -> str | None:
             if difference is not None:
                 return difference
         return None
-    return None if expected == actual else f"{where or 'the body'} is not {json.dumps(expected)}"
+    return None if _is_same(expected, actual) else f"{where or 'the body'} is not {json.dumps(expected)}"
+
+
+def _is_same(expected: Any, actual: Any) -> bool:
+    """In Python true equals 1; in JSON it doesn't. Numbers are equal by value, as JSON knows only one kind."""
+    if isinstance(expected, bool) or isinstance(actual, bool):
+        return expected is actual
+    if isinstance(expected, list) and isinstance(actual, list):
+        return len(expected) == len(actual) and all(_is_same(*pair) for pair in zip(expected, actual, strict=True))
+    if isinstance(expected, Mapping) and isinstance(actual, Mapping):
+        return expected.keys() == actual.keys() and all(_is_same(value, actual[key]) for key, value in expected.items())
+    return bool(expected == actual)
 
 
 def version_named_by(test: SmokeTest, response: httpx.Response) -> str | None:
@@ -190,7 +201,7 @@ def version_named_by(test: SmokeTest, response: httpx.Response) -> str | None:
     if test.version_json is not None:
         try:
             value: Any = response.json()
-        except json.JSONDecodeError:
+        except ValueError:  # not JSON, or not even text
             return None
         for key in test.version_json.split("."):
             if not isinstance(value, Mapping):
@@ -244,7 +255,8 @@ class SmokeTester:
     def _ask(self, test: SmokeTest, place: Place) -> Result:
         started = self._clock()
         deadline = started + self._patience
-        result = Result(f"{test.method} {test.path}", f"{place.hostname}{test.path}", Verdict.INCONCLUSIVE, "", 0.0)
+        url = place.hostname + test.path.partition("?")[0]
+        result = Result(f"{test.method} {test.path}", url, Verdict.INCONCLUSIVE, "", 0.0)
         by_tail = not place.is_preview and test.version_header is None and test.version_json is None
         for delay in _delays():
             verdict, reason, is_proven = self._try_once(test, place, by_tail=by_tail)
@@ -288,7 +300,10 @@ class SmokeTester:
         return Verdict.PASSED, f"proven by {proof}", True
 
     def _is_same_at(self, twin: str, test: SmokeTest, response: httpx.Response) -> bool:
-        other = self._send(test, Place(twin, "", is_preview=True), test.headers)
+        try:
+            other = self._send(test, Place(twin, "", is_preview=True), test.headers)
+        except httpx.TransportError:
+            return False
         return (other.status_code, other.content) == (response.status_code, response.content)
 
     def _seen_by(self, tail: Tail, probe: str) -> str | None:
