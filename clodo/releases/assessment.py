@@ -57,7 +57,8 @@ def assess(desired: Desired, remembered: Live | None, listed: Script | None) -> 
     if remembered is None:
         return Assessment(Standing.UNKNOWN, ("the ledger does not know what is live",))
     modified_on = listed.modified_on.isoformat() if listed.modified_on else ""
-    if (listed.etag or "", modified_on) != (remembered.script_etag, remembered.script_modified_on):
+    # Without a date nothing was noted, or nothing is told: neither shows that nobody touched it.
+    if not modified_on or (listed.etag or "", modified_on) != (remembered.script_etag, remembered.script_modified_on):
         return Assessment(Standing.FOREIGN, (f"somebody changed the Worker after release {remembered.release_id}",))
     reasons = tuple(_differences(desired, remembered))
     if reasons:
