@@ -1,0 +1,100 @@
+"""Triggers as values: what differs, and the way back from it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clodo.releases.triggers import Domain, Route, Triggers
+
+zones = st.sampled_from(["zone-a", "zone-b"])
+patterns = st.sampled_from(["a.example/*", "b.example/*", "c.example/x"])
+routes = st.sets(st.builds(Route, patterns, zones)).map(sorted).map(tuple)
+domains = st.sets(st.builds(Domain, st.sampled_from(["a.example", "b.example"]), zones)).map(sorted).map(tuple)
+schedules = st.sets(st.sampled_from(["0 * * * *", "5 4 * * *"])).map(sorted).map(tuple)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("xyz"), inner, max_size=2),
+    max_leaves=4,
+)
+settings = st.dictionaries(st.sampled_from(["observability", "logpush", "tail_consumers"]), values)
+
+wishes = st.builds(
+    Triggers,
+    st.none() | routes,
+    st.none() | domains,
+    st.none() | schedules,
+    st.none() | st.booleans(),
+    st.none() | st.booleans(),
+    settings,
+)
+observations = st.builds(Triggers, routes, domains, schedules, st.booleans(), st.booleans(), settings)
+PARTS = ("routes", "domains", "schedules", "workers_dev", "previews")
+
+
+def applied(change: Triggers, to: Triggers) -> Triggers:
+    """What Cloudflare reports once *change* was written: None touches nothing; a setting of None is taken away."""
+    kept: dict[str, Any] = {**to.settings, **change.settings}
+    return Triggers(
+        *(getattr(to, part) if getattr(change, part) is None else getattr(change, part) for part in PARTS),
+        settings={name: value for name, value in kept.items() if value is not None},
+    )
+
+
+@given(wishes, observations)
+def test_writing_what_differs_leaves_nothing_to_write(wanted, observed):
+    """Once the difference is written, the wish no longer differs from what is observed."""
+    change = wanted.wanted_over(observed)
+
+    assert wanted.wanted_over(applied(change, observed)).is_empty
+
+
+@given(wishes, observations)
+def test_the_way_back_restores_what_was_touched_and_touches_nothing_else(wanted, observed):
+    """A change and then its way back end where they began."""
+    observed = applied(Triggers(), observed)
+    change = wanted.wanted_over(observed)
+
+    back = observed.restricted_to(change)
+
+    assert applied(back, applied(change, observed)) == observed
+    for part in PARTS:
+        assert (getattr(back, part) is None) == (getattr(change, part) is None)
+    assert back.settings.keys() == change.settings.keys()
+
+
+@given(observations)
+def test_what_is_wished_for_already_is_no_change(observed):
+    """Wishing for exactly what is there asks for nothing, and nor does wishing for nothing."""
+    assert observed.wanted_over(observed).is_empty
+    assert Triggers().wanted_over(observed).is_empty
+
+
+@given(wishes)
+def test_triggers_come_back_from_json_as_they_were(triggers):
+    """The journal's form of triggers, through real JSON, gives the same value."""
+    assert Triggers.from_json(json.loads(json.dumps(triggers.to_json()))) == triggers
+
+
+@given(wishes)
+def test_every_wish_is_described(triggers):
+    """There is one phrase for each part that is wished for, and none for the others."""
+    wished = [part for part in PARTS if getattr(triggers, part) is not None]
+
+    assert len(triggers.describe()) == len(wished) + len(triggers.settings)
+    assert bool(triggers.describe()) != triggers.is_empty
+
+
+def test_settings_that_cloudflare_filled_up_agree():
+    """An object agrees when all that was wished for is in it, at any depth; lists agree item by item."""
+    wish = Triggers(settings={"observability": {"enabled": True, "logs": {"enabled": True}}})
+    filled = {"enabled": True, "head_sampling_rate": 1, "logs": {"enabled": True, "invocation_logs": True}}
+    consumers = Triggers(settings={"tail_consumers": [{"service": "logs"}]})
+
+    assert wish.wanted_over(Triggers(settings={"observability": filled})).is_empty
+    assert not wish.wanted_over(Triggers(settings={"observability": {**filled, "enabled": False}})).is_empty
+    assert consumers.wanted_over(Triggers(settings={"tail_consumers": [{"service": "logs", "x": 1}]})).is_empty
+    assert not consumers.wanted_over(Triggers(settings={"tail_consumers": []})).is_empty
