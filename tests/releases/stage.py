@@ -40,14 +40,15 @@ const hex = (bytes) => [...new Uint8Array(bytes)].map((byte) => byte.toString(16
 
 export default {
   async fetch(request, env) {
-    const { pathname } = new URL(request.url);
+    const { pathname, hostname } = new URL(request.url);
     if (pathname === "/orders" && request.method === "POST") {
       const { meta } = await env.DB.prepare(INSERT).bind(await request.text()).run();
       return Response.json({ id: meta.last_row_id, version: env.VERSION.id }, { status: 201 });
     }
     const signs = hex(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(env.SIGNING_KEY ?? "")));
     const { orders } = await env.DB.prepare(COUNT).first();
-    return Response.json({ says: SAYS, version: env.VERSION.id, signs, orders }, { status: STATUS });
+    const status = hostname.includes("-shop.") ? STATUS : LIVE;
+    return Response.json({ says: SAYS, version: env.VERSION.id, signs, orders }, { status });
   },
   async scheduled() {},
 };
@@ -85,6 +86,8 @@ class Shop:
 
         status: What it answers with; anything but 200 fails the smoke test.
 
+        live_status: The same where users reach it, unlike at preview URLs; *status* by default.
+
         migrations: File name to SQL, all of them.
 
         crons: None leaves schedules out of the config.
@@ -101,6 +104,7 @@ class Shop:
     says: str = "one"
     expects: str | None = None
     status: int = 200
+    live_status: int | None = None
     signing_key: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
     migrations: Mapping[str, str] = field(default_factory=lambda: {"0001_orders.sql": ORDERS})
     crons: tuple[str, ...] | None = None
@@ -119,7 +123,14 @@ class Shop:
 
     def code(self) -> str:
         """Return the Worker's source."""
-        values = {"INSERT": self.insert, "COUNT": self.count, "SAYS": self.says, "STATUS": self.status}
+        live = self.status if self.live_status is None else self.live_status
+        values = {
+            "INSERT": self.insert,
+            "COUNT": self.count,
+            "SAYS": self.says,
+            "STATUS": self.status,
+            "LIVE": live,
+        }
         code = CODE
         for name, value in values.items():
             code = code.replace(name, json.dumps(value))
