@@ -151,7 +151,7 @@ class PrefectServer:
                     PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
                 }
             ),
-            _in_every_thread(),
+            settings_in_every_thread(),
         ):
             try:
                 yield
@@ -160,7 +160,7 @@ class PrefectServer:
 
 
 @contextmanager
-def _in_every_thread() -> Iterator[None]:
+def settings_in_every_thread() -> Iterator[None]:
     """
     Make the settings in force here those of threads that Prefect hasn't started.
 
