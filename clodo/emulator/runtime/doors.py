@@ -150,6 +150,8 @@ class Doors:
         runtime = self._runtime
         host = host_of(scope)
         if host in _LOOPBACK and runtime.config.allow_loopback:
+            if scope["type"] == "websocket":
+                await receive()  # websocket.connect
             origin = "http://" + (header(scope, b"host") or b"127.0.0.1").decode("latin-1")
             serve = self._outside.websocket if scope["type"] == "websocket" else self._outside.http
             outcome = await serve(scope, receive, send, binding_headers(scope), [], origin=origin)

@@ -54,6 +54,7 @@ class Ending(StrEnum):
     THREW = "threw"
     BROKE_OFF = "broke off"
     CLIENT_LEFT = "client left"
+    NEVER_SENT = "never sent"
 
 
 @dataclass(slots=True)
@@ -97,7 +98,7 @@ class Upstream:
         else:
             connector = aiohttp.UnixConnector(str(self.path), limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
         # aiohttp's client timeouts would end long streams; who waits too long is the caller's to say.
-        return aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -107,6 +108,9 @@ class Upstream:
             max_line_size=2**17,
             max_field_size=2**17,
         )
+        # aiohttp would repeat a GET that broke off; a Worker must not run twice for one request.
+        session._retry_connection = False
+        return session
 
     async def close(self) -> None:
         """Close all connections."""
@@ -133,6 +137,9 @@ class Upstream:
             response = await self._session.request(
                 scope["method"], target(scope, origin), headers=sent, data=data, allow_redirects=False
             )
+        except aiohttp.ClientConnectorError:
+            outcome.ending = Ending.NEVER_SENT
+            return outcome
         except (aiohttp.ClientError, ConnectionError):
             outcome.ending = Ending.CLIENT_LEFT if body.client_left else Ending.BROKE_OFF
             return outcome
@@ -167,8 +174,7 @@ class Upstream:
     async def websocket(
         self, scope: Scope, receive: Receive, send: Send, headers: Headers, extra: Headers, *, origin: str = ORIGIN
     ) -> Outcome:
-        """Join the WebSocket of *scope* with one to the Worker."""
-        await receive()  # websocket.connect
+        """Join the WebSocket of *scope*, whose connect message was received, with one to the Worker."""
         sent = CIMultiDict(
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, value in headers
@@ -187,6 +193,9 @@ class Upstream:
             outcome.status = refusal.status
             outcome.started = True
             await refuse_websocket(scope, send, refusal.status, b"")
+            return outcome
+        except aiohttp.ClientConnectorError:
+            outcome.ending = Ending.NEVER_SENT
             return outcome
         except (aiohttp.ClientError, ConnectionError):
             outcome.ending = Ending.BROKE_OFF

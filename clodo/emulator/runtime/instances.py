@@ -225,6 +225,11 @@ class Instance:
             finally:
                 self._gate.set()
 
+    async def wait_for_end(self, patience: timedelta = timedelta(seconds=2)) -> None:
+        """Wait until the process is known to be gone, for at most *patience*."""
+        if self.workerd is not None:
+            await _wait(self.workerd.ended, patience)
+
     async def drain(self, patience: timedelta) -> None:
         """Wait until nothing is in flight, for at most *patience*."""
         await _wait(self._idle, patience)

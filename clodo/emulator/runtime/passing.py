@@ -109,6 +109,9 @@ async def pass_to_version(
 
         extra: To add to the response.
     """
+    is_websocket = scope["type"] == "websocket"
+    if is_websocket:
+        await receive()  # websocket.connect
     disturbance = runtime.disturbance_of(account_id, script, version_id)
     if disturbance is not None:
         if disturbance.latency_ms:
@@ -117,25 +120,30 @@ async def pass_to_version(
         if injected is not None:
             runtime.count_injected(account_id, script, version_id, injected)
             return
-    is_websocket = scope["type"] == "websocket"
-    try:
-        lease = await runtime.lease(account_id, script, version_id, entrypoint, is_long=is_websocket)
-    except (ScriptInvalid, WorkerdUnavailable) as error:
-        await send_page(scope, send, pages.worker_unavailable(host, ray, error.message), extra)
-        return
-    except EntrypointMissing:
-        why = f"{script} has no entrypoint named {entrypoint}"
-        await send_page(scope, send, pages.worker_unavailable(host, ray, why), extra)
-        return
     began = time.monotonic()
-    try:
-        lease.version.requests += 1
-        serve = lease.upstream.websocket if is_websocket else lease.upstream.http
-        outcome = await serve(scope, receive, send, headers, extra)
-        runtime.wall_times.note(ray.removesuffix(f"-{COLO}"), (time.monotonic() - began) * 1000)
-        await _conclude(lease, outcome, scope, send, extra, host, ray)
-    finally:
-        lease.release()
+    for is_last_try in (False, False, True):
+        try:
+            lease = await runtime.lease(account_id, script, version_id, entrypoint, is_long=is_websocket)
+        except (ScriptInvalid, WorkerdUnavailable) as error:
+            await send_page(scope, send, pages.worker_unavailable(host, ray, error.message), extra)
+            return
+        except EntrypointMissing:
+            why = f"{script} has no entrypoint named {entrypoint}"
+            await send_page(scope, send, pages.worker_unavailable(host, ray, why), extra)
+            return
+        try:
+            serve = lease.upstream.websocket if is_websocket else lease.upstream.http
+            outcome = await serve(scope, receive, send, headers, extra)
+            if outcome.ending is Ending.NEVER_SENT and not is_last_try:
+                # The process was killed and we have yet to hear of it; another one can still have the request.
+                await lease.instance.wait_for_end()
+                continue
+            lease.version.requests += 1
+            runtime.wall_times.note(ray.removesuffix(f"-{COLO}"), (time.monotonic() - began) * 1000)
+            await _conclude(lease, outcome, scope, send, extra, host, ray)
+            return
+        finally:
+            lease.release()
 
 
 async def _conclude(

@@ -141,7 +141,11 @@ class Runtime:
             WorkerdUnavailable: workerd is missing, or the data folder is in use.
         """
         self.config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        await self._nursery.open()
+        try:
+            await self._nursery.open()
+        except WorkerdUnavailable:
+            await self._nursery.close()
+            raise
         self._listener = Listener(self._doors)
         await self._listener.open(self._nursery.folder / "back.sock")
         self._is_open = True

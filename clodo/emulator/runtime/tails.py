@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import secrets
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from clodo.emulator.runtime.ports import TailSink, VersionSpec
@@ -54,15 +56,22 @@ def event_of(item: Mapping[str, Any], spec: VersionSpec, wall_times: WallTimes) 
 
 
 class Tails:
-    """Who listens to which script."""
+    """
+    Who listens to which script.
 
-    def __init__(self) -> None:
-        self._sinks: dict[tuple[str, str], dict[str, TailSink]] = {}
+    Args:
+        clock: Tells Unix seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._sinks: dict[tuple[str, str], dict[str, tuple[int, TailSink]]] = {}
 
     def open(self, account_id: str, script: str, sink: TailSink) -> str:
         """Add a listener; return its id."""
         tail_id = secrets.token_hex(16)
-        self._sinks.setdefault((account_id, script), {})[tail_id] = sink
+        opened = int(self._clock() * 1000)
+        self._sinks.setdefault((account_id, script), {})[tail_id] = opened, sink
         return tail_id
 
     def close(self, tail_id: str) -> tuple[str, str] | None:
@@ -79,6 +88,8 @@ class Tails:
         return (account_id, script) in self._sinks
 
     def deliver(self, account_id: str, script: str, event: Mapping[str, Any]) -> None:
-        """Give *event* to every listener of *script*."""
-        for sink in list(self._sinks.get((account_id, script), {}).values()):
-            sink(event)
+        """Give *event*, which comes when all its work is done, to each listener who was there when it began."""
+        began = event.get("eventTimestamp") or math.inf
+        for opened, sink in list(self._sinks.get((account_id, script), {}).values()):
+            if began >= opened:
+                sink(event)
