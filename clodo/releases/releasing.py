@@ -112,9 +112,12 @@ def survey(site: Site, targets: Iterable[Target]) -> tuple[Surveyed, ...]:
     """
     Compare all *targets* with what is live: one list of scripts an account, no request a target.
 
+    A target whose last release was left half-way is never unchanged: nobody knows what that release did to it.
+
     Raises:
         BadConfiguration, NotFound: Something is named that isn't there; the message says where.
     """
+    half_way = frozenset(site.ledger.releases.unfinished_workers())
     listed: dict[str, Mapping[str, Script]] = {}
     surveyed: list[Surveyed] = []
     for target in targets:
@@ -124,7 +127,11 @@ def survey(site: Site, targets: Iterable[Target]) -> tuple[Surveyed, ...]:
         desired = resolve(site, target)
         remembered = site.ledger.live.get(str(target))
         script = listed[account.keys.account_id].get(desired.worker)
-        surveyed.append(Surveyed(desired, assess(desired, remembered, script), remembered, script))
+        assessment = assess(desired, remembered, script)
+        is_half_way = (account.keys.account_id, desired.worker) in half_way
+        if is_half_way and assessment.standing is Standing.UNCHANGED:
+            assessment = Assessment(Standing.CHANGED, ("a release of it was left half-way",))
+        surveyed.append(Surveyed(desired, assessment, remembered, script))
     return tuple(surveyed)
 
 
@@ -144,12 +151,7 @@ def release_target(site: Site, surveyed: Surveyed, wish: Wish, *, take: Take = d
     started = time.monotonic()
     desired = surveyed.desired
     if surveyed.is_unchanged:
-        return Outcome(
-            target=str(desired.target),
-            ending=Ending.UNCHANGED,
-            version_id=surveyed.remembered.version_id if surveyed.remembered else None,
-            seconds=time.monotonic() - started,
-        )
+        return replace(_unchanged(surveyed), seconds=time.monotonic() - started)
     raise_if_forbidden(site, desired.target, wish)
     _raise_if_objects_migrate(surveyed)
     account = site.account_of(desired.target)
@@ -163,8 +165,16 @@ def release_target(site: Site, surveyed: Surveyed, wish: Wish, *, take: Take = d
         recovered = [
             recover(site, row, lock) for row in interrupted_releases(site, account.keys.account_id, desired.worker)
         ]
-        _raise_if_stale(site, surveyed, is_recovered=bool(recovered))
-        outcome = _release_locked(site, account, surveyed, wish, lock, take)
+        if recovered:
+            # What was finished or undone is not what was looked at.
+            (surveyed,) = survey(site, [desired.target])
+        else:
+            _raise_if_stale(site, surveyed)
+        outcome = (
+            _unchanged(surveyed)
+            if surveyed.is_unchanged
+            else _release_locked(site, account, surveyed, wish, lock, take)
+        )
     notes = "; ".join(f"release {item.release_id} {item.message}" for item in recovered)
     return replace(
         outcome,
@@ -209,11 +219,19 @@ def _raise_if_objects_migrate(surveyed: Surveyed) -> None:
         )
 
 
-def _raise_if_stale(site: Site, surveyed: Surveyed, *, is_recovered: bool) -> None:
+def _unchanged(surveyed: Surveyed) -> Outcome:
+    return Outcome(
+        target=str(surveyed.target),
+        ending=Ending.UNCHANGED,
+        version_id=surveyed.remembered.version_id if surveyed.remembered else None,
+    )
+
+
+def _raise_if_stale(site: Site, surveyed: Surveyed) -> None:
     """Somebody may have released between our look and our lock."""
     now = site.ledger.live.get(str(surveyed.target))
     before = surveyed.remembered
-    if not is_recovered and (now and now.release_id) != (before and before.release_id):
+    if (now and now.release_id) != (before and before.release_id):
         raise PlanIsStale(
             f"{surveyed.target}: released by somebody else meanwhile ({now.release_id if now else 'forgotten'})",
             hint="Run the same command again; it starts from what is live now.",
@@ -310,10 +328,6 @@ def _adopt(site: Site, account: Account, desired: Desired, look: Look) -> Outcom
         version_id=look.observed.live_version,
         message="already live; nothing was deployed",
     )
-
-
-def _applied(release: Release) -> list[str]:
-    return [f"migration {name}" for names in release.progress.applied.values() for name in names]
 
 
 def _zones_of(remembered: Live | None) -> frozenset[str]:
