@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+import aiohttp
+
 from tests.emulator.runtime.cloud import ACCOUNT, Cloud
 
 SERVICE = {"type": "service", "name": "CALLEE"}
@@ -153,3 +155,42 @@ async def test_a_callee_with_a_split_serves_fetches_by_percentage(cloud: Cloud) 
 
     assert set(answers) == {"old", "new"}
     assert chosen == ["new"] * 5
+
+
+async def test_websockets_cross_a_binding_and_fetch(cloud: Cloud) -> None:
+    """A Worker can pass a WebSocket on to another one, by its binding and by its hostname."""
+    echo = """export default { fetch() {
+        const [client, server] = Object.values(new WebSocketPair());
+        server.accept();
+        server.addEventListener("message", ({ data }) => server.send(`echo ${data}`));
+        return new Response(null, { status: 101, webSocket: client });
+    } };"""
+    await cloud.worker("echo", echo)
+    await cloud.worker(
+        "gate",
+        """export default { fetch: (request, env) => new URL(request.url).pathname === "/binding"
+            ? env.CALLEE.fetch(request) : fetch("https://echo.test/", request) };""",
+        {**SERVICE, "service": "echo"},
+    )
+    received = []
+    async with aiohttp.ClientSession() as session:
+        for path in ("/binding", "/hostname"):
+            async with session.ws_connect(cloud.url(path), headers={"host": "gate.test"}) as socket:
+                await socket.send_str(path)
+                received.append((await socket.receive(timeout=10)).data)
+
+    assert received == ["echo /binding", "echo /hostname"]
+
+
+async def test_a_stub_that_is_held_keeps_its_version_alive(cloud: Cloud) -> None:
+    """A session that began before a redeploy ends on the version it began on; new ones wait for it a little at most."""
+    await _pair(cloud, "held")
+    held = asyncio.create_task(cloud.text("held", "/slow"))
+    async with asyncio.timeout(10):
+        while not any(s.script == "held-callee" and s.in_flight for s in cloud.runtime.stats()):
+            await asyncio.sleep(0.005)
+
+    await cloud.worker("held-callee", callee("v2"))
+    after = await cloud.text("held", "/admin")
+
+    assert (await held, after) == ("slow v1", "admin v2")
