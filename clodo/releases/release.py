@@ -545,6 +545,12 @@ class Release:
                 f"{self.target}: no smoke test reaches the Worker at {addresses[0].hostname}",
                 hint="Give the service a smoke test whose path one of its routes serves.",
             )
+        elif self.is_first and not self.progress.tested:
+            raise SmokeTestInconclusive(
+                f"{self.target}: nobody can ask the Worker whether it works: it has no preview URL, and no route,"
+                " domain or workers.dev address leads to it",
+                hint="Switch preview URLs on (preview_urls = true in the wrangler config).",
+            )
         return tuple(results)
 
     def _live_place(self, hostname: str, triggers: Triggers) -> Place:
