@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +19,8 @@ from clodo.cli.main import main
 from clodo.ledger import Ledger, default_path
 from clodo.ledger.owners import Owner
 from clodo.releases.recovery import lock_name
+from clodo.settings import child_environment
+from deployments.processes import wait_until
 from tests.fixtures.embedded_cloud import CloudAccount
 
 CONFIG = """\
@@ -156,6 +161,35 @@ def test_a_bad_version_is_undone_and_the_status_is_one(shop):
     assert told["ok"] is False
     assert told["targets"][0]["ending"] == "undone"
     assert shop.says("api") == "one"
+
+
+def test_ctrl_c_in_the_middle_is_undone_first(shop, prefect_server):
+    """An interrupted release puts back what it had begun, and then ends with 130."""
+    shop.write("api")
+    assert shop.clodo("deploy", "api") == 0
+    shop.change("api", says="two")
+    # The call that gives the new version all traffic takes long enough to press Ctrl-C.
+    fault = shop.account.cloud.add_fault(
+        f"{shop.account.account_id}.*/deployments$", method="POST", action="pass", delay_seconds=4
+    )
+    environment = {**child_environment(without=("PREFECT_",)), "PREFECT_API_URL": prefect_server}
+    words = [sys.executable, "-m", "clodo.cli", "-w", str(shop.folder), "deploy", "api"]
+
+    with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as command:
+        assert wait_until(
+            lambda: any(rule["id"] == fault and rule["struck"] for rule in shop.account.cloud.faults()),
+            seconds=120,
+            alive=lambda: command.poll() is None,
+        )
+        command.send_signal(signal.SIGINT)
+        _, said = command.communicate(timeout=120)
+    shop.account.cloud.clear_faults(fault)
+
+    assert command.returncode == 130, said
+    assert "Stopping" in said
+    assert "Traceback" not in said
+    assert shop.says("api") == "one"
+    assert shop.told("release", "list")[0]["state"] == "undone"
 
 
 def test_a_portfolio_of_which_one_fails_is_partly_done(shop):
