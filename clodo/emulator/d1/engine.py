@@ -42,24 +42,23 @@ _ROOM_BYTES = 16 * 1024 * 1024
 #: Looked at after so many steps of SQLite's virtual machine: about a millisecond.
 _STEPS_BETWEEN_LOOKS = 50_000
 
-# Source: ALLOWED_SQLITE_FUNCTIONS, ALLOWED_PRAGMAS and isAuthorized() in workerd's src/workerd/util/sqlite.c++.
+# Source: ALLOWED_SQLITE_FUNCTIONS, ALLOWED_PRAGMAS and isAuthorized() in src/workerd/util/sqlite.c++ of workerd; each
+# name was tried on workerd 1.20261117 itself. The last two lines are what ALTER TABLE uses inside.
 _FUNCTIONS = frozenset(
     """
-    abs changes char coalesce concat concat_ws format glob hex if ifnull iif instr last_insert_rowid length like
-    likelihood likely lower ltrim max_scalar min_scalar nullif octet_length printf quote random randomblob replace
-    round rtrim sign soundex substr substring total_changes trim typeof unhex unicode unistr unistr_quote unlikely
-    upper zeroblob
+    abs changes char coalesce concat concat_ws format glob hex ifnull iif instr last_insert_rowid length like likelihood
+    likely load_extension lower ltrim max min nullif octet_length printf quote random randomblob replace round rtrim
+    sign soundex substr substring total_changes trim typeof unhex unicode unlikely upper zeroblob
     date time datetime julianday unixepoch strftime timediff current_date current_time current_timestamp
-    avg count group_concat max min string_agg sum total median percentile percentile_cont percentile_disc
+    avg count group_concat string_agg sum total
     row_number rank dense_rank percent_rank cume_dist ntile lag lead first_value last_value nth_value
-    acos acosh asin asinh atan atan2 atanh ceil ceiling cos cosh degrees exp floor ln log log10 log2 mod pi pow power
-    radians sin sinh sqrt tan tanh trunc
-    json json_array json_array_insert json_array_length json_error_position json_extract -> ->> json_insert json_object
-    json_patch json_pretty json_remove json_replace json_set json_type json_valid json_quote json_group_array
-    json_group_object json_each json_tree
-    jsonb jsonb_array jsonb_array_insert jsonb_extract jsonb_insert jsonb_object jsonb_patch jsonb_remove jsonb_replace
-    jsonb_set jsonb_group_array jsonb_group_object
-    match highlight bm25 snippet
+    acos acosh asin asinh atan atan2 atanh ceil cos cosh degrees exp floor ln log log2 mod pi pow power radians
+    sin sinh sqrt tan tanh trunc
+    -> ->> json json_array json_array_length json_extract json_insert json_object json_patch json_quote json_remove
+    json_replace json_set json_type json_valid json_group_array json_group_object json_each json_tree
+    jsonb jsonb_array jsonb_extract jsonb_insert jsonb_object jsonb_patch jsonb_remove jsonb_replace jsonb_set
+    jsonb_group_array jsonb_group_object
+    match highlight bm25 snippet fts5_locale
     sqlite_rename_column sqlite_rename_table sqlite_rename_test sqlite_drop_column sqlite_rename_quotefix
     sqlite_add_constraint sqlite_drop_constraint sqlite_find_constraint sqlite_fail
     """.split()  # noqa: SIM905
@@ -73,15 +72,11 @@ _SWITCHES = frozenset(
 _INSPECTIONS = frozenset(
     """
     data_version foreign_key_check foreign_key_list index_info index_list index_xinfo quick_check optimize
-    table_info table_xinfo table_list function_list
+    table_info table_xinfo table_list
     """.split()  # noqa: SIM905
 )
 _SWITCH_VALUES = frozenset({"0", "1", "on", "off", "true", "false", "yes", "no"})
 _MODULES = frozenset({"fts5", "fts5vocab"})
-_TABLE_FUNCTIONS_REFUSED = frozenset(
-    {"dbstat", "sqlite_dbpage", "sqlite_stmt", "bytecode", "tables_used", "carray", "completion", "fts3tokenize"}
-)
-
 _READS = re.compile(r"(?:SELECT|VALUES|EXPLAIN)\b", re.IGNORECASE)
 
 
@@ -119,7 +114,10 @@ class _Facts:
     """What preparing a statement showed: asked for by the authorizer, kept per text."""
 
     written: dict[str, set[str] | None] = field(default_factory=dict)  # table → updated columns, None for whole rows
+    reads: bool = False
+    counts: bool = False  # reads a table and none of its columns, as count(*) does
     changes_schema: bool = False
+    creates: bool = False
     sets_switch: bool = False
     weight: int | None = None  # rows written per change: the row and its index entries
 
@@ -172,8 +170,6 @@ class Engine:
         self._reset_switches()
         for option, value in (
             (apsw.SQLITE_DBCONFIG_DEFENSIVE, 1),
-            (apsw.SQLITE_DBCONFIG_DQS_DDL, 0),
-            (apsw.SQLITE_DBCONFIG_DQS_DML, 0),
             (apsw.SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, 0),
         ):
             connection.config(option, value)
@@ -192,6 +188,7 @@ class Engine:
             (apsw.SQLITE_LIMIT_WORKER_THREADS, 0),
         ):
             connection.limit(category, limit)
+        connection.drop_modules([*_MODULES, "json_each", "json_tree"])
         connection.set_wal_hook(self._committed)
         connection.set_exec_trace(self._begun)
         connection.trace_v2(apsw.SQLITE_TRACE_PROFILE, self._ended)
@@ -304,8 +301,8 @@ class Engine:
         written = 0
         if changes:
             written = changes * self._weight(facts)
-        elif facts.changes_schema:
-            written = 1
+        elif facts.creates:
+            written = 2
         if facts.written or facts.changes_schema:
             self._size = self._measured_size()
         if facts.changes_schema:
@@ -317,7 +314,7 @@ class Engine:
             "changed_db": bool(changes) or facts.changes_schema,
             "size_after": self._size,
             # Approximations: SQLite counts steps of full scans only, and the real D1 runs a patched one.
-            "rows_read": max(self._scanned, changes or len(rows)),
+            "rows_read": max(self._scanned, changes or _read(facts, rows)),
             "rows_written": written,
         }
         return Result(self._columns, [_as_javascript(row) for row in rows], meta)
@@ -398,7 +395,10 @@ class Engine:
             for index, column in self.rows(sql, (table,)):
                 indexes.setdefault(index, set()).add(column)
             touched = [index for index, over in indexes.items() if columns is None or over & columns]
-            facts.weight = 1 + len(touched)
+            sql = "SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ?"
+            without_rowid = any(wr for (wr,) in self.rows(sql, (table,)))
+            # The primary key's index is the table itself then.
+            facts.weight = 1 + len(touched) - (1 if without_rowid and touched else 0)
         return facts.weight
 
     def _authorize(self, action: int, one: str | None, two: str | None, database: str | None, by: str | None) -> int:
@@ -423,13 +423,18 @@ class Engine:
             return action in (apsw.SQLITE_READ, apsw.SQLITE_UPDATE, apsw.SQLITE_SELECT)
         if action in _SCHEMA_ACTIONS:
             facts.changes_schema = True
+            facts.creates = facts.creates or action in _CREATIONS
             if action == apsw.SQLITE_CREATE_VTABLE and (two or "").lower() not in _MODULES:
                 return False
         if action == apsw.SQLITE_READ:
-            table = (one or "").lower()
-            return not table.startswith(RESERVED) and table not in _TABLE_FUNCTIONS_REFUSED
-        if action in (apsw.SQLITE_INSERT, apsw.SQLITE_DELETE):
+            facts.reads = True
+            facts.counts = facts.counts or two == ""
+            return not (one or "").lower().startswith(RESERVED)
+        if action == apsw.SQLITE_INSERT:
             facts.written[one or ""] = None
+        elif action == apsw.SQLITE_DELETE:
+            # Index entries that go are not counted.
+            facts.written.setdefault(one or "", set())
         elif action == apsw.SQLITE_UPDATE:
             columns = facts.written.setdefault(one or "", set())
             if columns is not None:
@@ -459,6 +464,15 @@ _TEMPORARY = frozenset(
         apsw.SQLITE_DROP_TEMP_VIEW,
     }
 )
+_CREATIONS = frozenset(
+    {
+        apsw.SQLITE_CREATE_INDEX,
+        apsw.SQLITE_CREATE_TABLE,
+        apsw.SQLITE_CREATE_TRIGGER,
+        apsw.SQLITE_CREATE_VIEW,
+        apsw.SQLITE_CREATE_VTABLE,
+    }
+)
 _SCHEMA_ACTIONS = frozenset(
     {
         apsw.SQLITE_CREATE_INDEX,
@@ -474,6 +488,15 @@ _SCHEMA_ACTIONS = frozenset(
         apsw.SQLITE_ALTER_TABLE,
     }
 )
+
+
+def _read(facts: _Facts, rows: list[tuple[Any, ...]]) -> int:
+    """Guess how many rows were read by a statement that neither scanned nor changed any."""
+    if not facts.reads:
+        return 0
+    if facts.counts and len(rows) == 1 and len(rows[0]) == 1 and isinstance(rows[0][0], int):
+        return rows[0][0]
+    return len(rows)
 
 
 @contextmanager
@@ -505,7 +528,10 @@ def _message(error: apsw.Error) -> str:
     name = apsw.mapping_result_codes.get(code & 0xFF, "SQLITE_ERROR")
     offset = getattr(error, "error_offset", -1)
     place = f" at offset {offset}" if offset is not None and offset >= 0 else ""
-    return f"{error}{place}: {name}"
+    extended = apsw.mapping_extended_result_codes.get(getattr(error, "extendedresult", code))
+    # As workerd writes it since 2025.
+    more = f" (extended: {extended})" if extended and code == apsw.SQLITE_CONSTRAINT else ""
+    return f"{error}{place}: {name}{more}"
 
 
 def _bound(value: Any) -> SqlValue:

@@ -177,7 +177,7 @@ _PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 
 TestTravels = Travels.TestCase
 TestTravels.settings = settings(
-    max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck), phases=_PHASES
+    max_examples=8, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck), phases=_PHASES
 )
 
 
@@ -187,7 +187,7 @@ class _LongTravels(Travels):
 
 TestLongTravels = pytest.mark.exhaustive(_LongTravels.TestCase)
 TestLongTravels.settings = settings(
-    max_examples=400, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck), phases=_PHASES
+    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), phases=_PHASES
 )
 
 
