@@ -32,7 +32,7 @@ from clodo.errors import (
     RateLimited,
     TryLater,
 )
-from clodo.logs import register_secret
+from clodo.logs import PROCESS_SECRETS, register_secret
 
 T = TypeVar("T")
 Guard = Callable[[], None]
@@ -728,11 +728,12 @@ def _refusal(response: httpx.Response, envelope: dict[str, Any] | None) -> Refus
         return None
     first = errors[0] if isinstance(errors, list) and errors else {}
     if not isinstance(first, dict):
-        return Refusal(status, 0, str(first))
+        return Refusal(status, 0, PROCESS_SECRETS.text(str(first)))
     code = first.get("code")
     chain = [each.get("message") for each in first.get("error_chain") or () if isinstance(each, dict)]
     message = ": ".join(str(part) for part in (first.get("message"), *chain) if part)
-    return Refusal(status, code if isinstance(code, int) else 0, message)
+    # Cloudflare may quote what it was sent, and what it says ends up in errors, journals and reports.
+    return Refusal(status, code if isinstance(code, int) else 0, PROCESS_SECRETS.text(message))
 
 
 def _connection_error(call: Call[T], error: httpx.RequestError) -> ClodoError:

@@ -18,6 +18,7 @@ from clodo.cloudflare.client import Cloudflare
 from clodo.cloudflare.clock import SYSTEM_CLOCK, Clock
 from clodo.errors import AmbiguousName, DatabaseNotFound, NamespaceNotFound
 from clodo.ledger import fingerprints
+from clodo.logs import register_secret
 from clodo.releases.interruption import Interruption
 from clodo.releases.smoke import Edge, SmokeTester, Tail
 from clodo.workspace.builds import Builder, plan_steps
@@ -277,8 +278,11 @@ class Site:
             return self._accounts[block]
 
     def secrets_of(self, target: Target) -> Mapping[str, str]:
-        """Return the secrets of *target*, names and values."""
-        return self._secrets_of(target)
+        """Return the secrets of *target*, names and values; from here on no log or message shows them."""
+        secrets = self._secrets_of(target)
+        for value in secrets.values():
+            register_secret(value)
+        return secrets
 
     @property
     def fingerprint_key(self) -> bytes:
