@@ -101,6 +101,27 @@ class Triggers:
             settings={name: self.settings.get(name) for name in change.settings},
         )
 
+    def way_back(self, change: Triggers, now: Triggers) -> Triggers:
+        """
+        Return what to write to take *change* back: this is what was before it, *now* what is.
+
+        What somebody else added or set since stays; a change that was written in part is taken back in part.
+        """
+        before = self.restricted_to(change)
+        settings = {
+            name: value
+            for name, value in before.settings.items()
+            if _agrees(change.settings[name], now.settings.get(name))
+        }
+        return Triggers(
+            routes=_without(before.routes, change.routes, now.routes),
+            domains=_without(before.domains, change.domains, now.domains),
+            schedules=_without(before.schedules, change.schedules, now.schedules),
+            workers_dev=before.workers_dev,
+            previews=before.previews,
+            settings=settings,
+        ).wanted_over(now)
+
     @property
     def zone_ids(self) -> frozenset[str]:
         """The zones of its routes."""
@@ -130,6 +151,14 @@ class Triggers:
 
 def _if_other(wish: T | None, observed: T | None) -> T | None:
     return None if wish is None or wish == observed else wish
+
+
+def _without(before: tuple[T, ...] | None, added: tuple[T, ...] | None, now: tuple[T, ...] | None) -> Any:
+    """Return *now* without what was added to *before*, and with what was taken from it."""
+    if before is None or added is None:
+        return None
+    kept = set(now or ()) - (set(added) - set(before))
+    return tuple(sorted(kept | (set(before) - set(added))))
 
 
 def _agrees(wish: Any, observed: Any) -> bool:

@@ -145,20 +145,23 @@ class Undoing:
     def _triggers_back(self) -> None:
         intent = detail_of(self._entries, Step.SET_TRIGGERS, Phase.INTENT) or {}
         change = Triggers.from_json(intent["change"])
-        back = self._observed.triggers.restricted_to(change)
-        zones = change.zone_ids | back.zone_ids
+        before = self._observed.triggers
+        zones = change.zone_ids | before.zone_ids
         try:
-            now = observe_triggers(self._cloudflare, self._worker, back, zones)
+            now = observe_triggers(self._cloudflare, self._worker, change, zones)
         except WorkerNotFound:
             return
-        missing = back.wanted_over(now)
-        if missing.is_empty:
-            return
-        set_triggers(self._cloudflare, self._worker, now, back)
-        left = back.wanted_over(observe_triggers(self._cloudflare, self._worker, back, zones))
-        if not left.is_empty:
-            raise VerificationFailed("Cloudflare still reports other " + "; ".join(left.describe()))
-        self._put_back.append("; ".join(missing.describe()))
+        back = before.way_back(change, now)
+        if not back.is_empty:
+            set_triggers(self._cloudflare, self._worker, now, back)
+            now = observe_triggers(self._cloudflare, self._worker, change, zones)
+            left = before.way_back(change, now)
+            if not left.is_empty:
+                raise VerificationFailed("Cloudflare still reports other " + "; ".join(left.describe()))
+            self._put_back.append("; ".join(back.describe()))
+        others = now.restricted_to(before.restricted_to(change).wanted_over(now))
+        if not others.is_empty:
+            self._kept.append("what somebody else set meanwhile: " + "; ".join(others.describe()))
 
     # --- traffic ------------------------------------------------------------------------------------------------------
 

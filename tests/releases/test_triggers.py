@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -64,6 +65,54 @@ def test_the_way_back_restores_what_was_touched_and_touches_nothing_else(wanted,
     for part in PARTS:
         assert (getattr(back, part) is None) == (getattr(change, part) is None)
     assert back.settings.keys() == change.settings.keys()
+
+
+@given(wishes, observations)
+def test_a_change_is_taken_back_wherever_it_was_cut_off(wanted, before):
+    """Written whole, in part or not at all: the way back from what is there ends where it began."""
+    before = applied(Triggers(), before)
+    change = wanted.wanted_over(before)
+    whole = applied(change, before)
+    in_part = replace(
+        whole,
+        routes=tuple(sorted({*(whole.routes or ()), *(before.routes or ())})),
+        domains=before.domains,
+        workers_dev=before.workers_dev,
+    )
+
+    for now in (whole, in_part, before):
+        assert applied(before.way_back(change, now), now) == before
+    assert before.way_back(change, before).is_empty
+
+
+@given(wishes, observations, routes, schedules)
+def test_the_way_back_keeps_what_somebody_else_added(wanted, before, more_routes, more_schedules):
+    """Routes and schedules that neither the change nor what was before knows are left where they are."""
+    change = wanted.wanted_over(before)
+    whole = applied(change, before)
+    strange_routes = set(more_routes) - {*(whole.routes or ()), *(before.routes or ())}
+    strange_schedules = set(more_schedules) - {*(whole.schedules or ()), *(before.schedules or ())}
+    now = replace(
+        whole,
+        routes=tuple(sorted({*(whole.routes or ()), *strange_routes})),
+        schedules=tuple(sorted({*(whole.schedules or ()), *strange_schedules})),
+    )
+
+    after = applied(before.way_back(change, now), now)
+
+    assert set(after.routes or ()) == {*(before.routes or ()), *strange_routes}
+    assert set(after.schedules or ()) == {*(before.schedules or ()), *strange_schedules}
+
+
+def test_a_setting_that_somebody_else_changed_is_left_alone():
+    """Only a setting that still is as the change made it is taken back."""
+    before = Triggers(settings={"logpush": False, "observability": {"enabled": False}})
+    change = Triggers(settings={"logpush": True, "observability": {"enabled": True}})
+    now = Triggers(settings={"logpush": True, "observability": {"enabled": True, "head_sampling_rate": 1}})
+    theirs = Triggers(settings={"logpush": True, "observability": {"enabled": False, "head_sampling_rate": 0.1}})
+
+    assert before.way_back(change, now) == before
+    assert before.way_back(change, theirs) == Triggers(settings={"logpush": False})
 
 
 @given(observations)
