@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -39,6 +40,7 @@ _WEBSOCKET_HEADERS = frozenset(
         b"sec-websocket-version",
     }
 )
+_NOBODY_LISTENS = frozenset((errno.ECONNREFUSED, errno.ENOENT))
 #: Stands for the one server behind a Unix socket.
 ORIGIN = "http://worker"
 #: kj's server closes a connection that was idle for 5 s; giving it up before avoids writing into one that is closing.
@@ -137,8 +139,8 @@ class Upstream:
             response = await self._session.request(
                 scope["method"], target(scope, origin), headers=sent, data=data, allow_redirects=False
             )
-        except aiohttp.ClientConnectorError:
-            outcome.ending = Ending.NEVER_SENT
+        except aiohttp.ClientConnectorError as error:
+            outcome.ending = Ending.NEVER_SENT if error.os_error.errno in _NOBODY_LISTENS else Ending.BROKE_OFF
             return outcome
         except (aiohttp.ClientError, ConnectionError):
             outcome.ending = Ending.CLIENT_LEFT if body.client_left else Ending.BROKE_OFF
@@ -194,8 +196,8 @@ class Upstream:
             outcome.started = True
             await refuse_websocket(scope, send, refusal.status, b"")
             return outcome
-        except aiohttp.ClientConnectorError:
-            outcome.ending = Ending.NEVER_SENT
+        except aiohttp.ClientConnectorError as error:
+            outcome.ending = Ending.NEVER_SENT if error.os_error.errno in _NOBODY_LISTENS else Ending.BROKE_OFF
             return outcome
         except (aiohttp.ClientError, ConnectionError):
             outcome.ending = Ending.BROKE_OFF

@@ -43,11 +43,15 @@ class Lease:
         upstream: Where to send the request.
 
         version: Its counters.
+
+        workerd: The process.
     """
 
     def __init__(self, instance: Instance, version: Version, entrypoint: Entrypoint, *, is_long: bool) -> None:
         self.instance = instance
         self.version = version
+        assert instance.workerd is not None
+        self.workerd = instance.workerd
         self.upstream = instance.upstream(entrypoint)
         self._is_long = is_long
         self._count(1)
@@ -96,7 +100,6 @@ class Instance:
         self.long_in_flight = 0
         self.last_used = time.monotonic()
         self.finished = 0
-        self.is_over_limit = False
         self.cpu_before: float | None = None
         self._spawn = spawn
         self._entrypoints: tuple[tuple[str, ...], ...] = ()
@@ -160,7 +163,6 @@ class Instance:
     async def _start(self) -> None:
         workerd, self._entrypoints = await self._spawn(self.specs)
         self.workerd = workerd
-        self.is_over_limit = False
         self.cpu_before = None
         self.last_used = time.monotonic()
         forget = workerd.on_end
@@ -225,10 +227,11 @@ class Instance:
             finally:
                 self._gate.set()
 
-    async def wait_for_end(self, patience: timedelta = timedelta(seconds=2)) -> None:
-        """Wait until the process is known to be gone, for at most *patience*."""
-        if self.workerd is not None:
-            await _wait(self.workerd.ended, patience)
+    def forget(self, workerd: Workerd) -> None:
+        """Let go of a process that is ending; the next request starts another, what is in flight breaks off."""
+        if self.workerd is workerd:
+            self.workerd = None
+            self._drop_upstreams()
 
     async def drain(self, patience: timedelta) -> None:
         """Wait until nothing is in flight, for at most *patience*."""

@@ -136,7 +136,7 @@ async def pass_to_version(
             outcome = await serve(scope, receive, send, headers, extra)
             if outcome.ending is Ending.NEVER_SENT and not is_last_try:
                 # The process was killed and we have yet to hear of it; another one can still have the request.
-                await lease.instance.wait_for_end()
+                lease.instance.forget(lease.workerd)
                 continue
             lease.version.requests += 1
             runtime.wall_times.note(ray.removesuffix(f"-{COLO}"), (time.monotonic() - began) * 1000)
@@ -160,7 +160,7 @@ async def _conclude(
     version.responses["5xx"] += 1
     if outcome.started:
         cut(scope)
-    elif lease.instance.is_over_limit:
+    elif lease.workerd.is_over_limit:
         await send_page(scope, send, pages.worker_exceeded_limits(host, ray), extra)
     else:
         await send_page(scope, send, pages.worker_threw(host, ray), extra)

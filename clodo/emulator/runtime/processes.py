@@ -158,12 +158,15 @@ class Workerd:
         ended: Set once it is gone, for whatever reason.
 
         folder: Where its sockets are; deleted with it.
+
+        is_over_limit: Whether it was killed because it used too much CPU time.
     """
 
     def __init__(self, popen: subprocess.Popen[bytes], folder: Path, loop: asyncio.AbstractEventLoop) -> None:
         self.pid = popen.pid
         self.folder = folder
         self.ended = asyncio.Event()
+        self.is_over_limit = False
         self.on_end: Callable[[], None] | None = None
         self._popen = popen
         self._loop = loop

@@ -560,9 +560,10 @@ class Runtime:
         if instance.cpu_before is None or instance.finished:
             instance.cpu_before, instance.finished = used, 0
         elif used - instance.cpu_before > self.config.cpu_limit.total_seconds():
-            instance.is_over_limit = True
             self._keep_log(instance)
+            instance.workerd.is_over_limit = True
             instance.workerd.signal(signal.SIGKILL)
+            instance.forget(instance.workerd)
 
     # --- tails
 

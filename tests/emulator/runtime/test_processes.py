@@ -41,7 +41,9 @@ async def test_a_killed_worker_is_started_again_by_the_next_request(cloud: Cloud
     assert pid is not None
 
     os.kill(pid, signal.SIGKILL)
-    await gone(pid)
+    async with asyncio.timeout(10):
+        while stats_of(cloud, spec.version_id).pid == pid:
+            await asyncio.sleep(0.01)
 
     assert await cloud.text("phoenix") == "hello"
     assert stats_of(cloud, spec.version_id).pid not in (None, pid)
