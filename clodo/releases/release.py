@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from clodo.cloudflare.workers import preview_hostname
 from clodo.errors import (
     ClodoError,
+    MigrationFailed,
     SmokeTestFailed,
     SmokeTestInconclusive,
     VerificationFailed,
@@ -25,7 +26,7 @@ from clodo.releases.addresses import Address, addresses_of
 from clodo.releases.desired import Database, Desired
 from clodo.releases.interruption import Interruption
 from clodo.releases.observed import Observed, observe, observe_triggers, set_triggers
-from clodo.releases.smoke import Place, Result, SmokeTester, Verdict, worst
+from clodo.releases.smoke import Place, Result, SmokeTester, Verdict, key_of, worst
 from clodo.releases.steps import Step
 from clodo.releases.triggers import Triggers
 from clodo.workspace.effective_config import DatabaseBinding
@@ -214,27 +215,33 @@ class Release:
             "on_failure": self.desired.settings.on_failure.database,
         }
 
+        applied: dict[str, Any] = {}
+
         def work() -> dict[str, Any]:
-            applied: dict[str, Any] = {}
             for database in todo:
                 binding = self._binding(database)
-                done = migrations.apply(
-                    self._cloudflare.d1,
-                    database.database_id,
-                    binding.migrations_folder,
-                    pattern=binding.migrations_pattern or "*.sql",
-                    table=binding.migrations_table,
-                    release_id=self.id,
-                    on_applied=partial(self._tell_applied, database.name),
-                    pause=self._cloudflare.clock.sleep,
-                )
+                try:
+                    done = migrations.apply(
+                        self._cloudflare.d1,
+                        database.database_id,
+                        binding.migrations_folder,
+                        pattern=binding.migrations_pattern or "*.sql",
+                        table=binding.migrations_table,
+                        release_id=self.id,
+                        on_applied=partial(self._tell_applied, database.name),
+                        pause=self._cloudflare.clock.sleep,
+                    )
+                except MigrationFailed as error:
+                    # The undo must know up to where going back in time would lose nothing.
+                    applied[database.name] = {"names": list(error.applied), "bookmark": error.bookmark}
+                    raise
                 applied[database.name] = {
                     "names": [item.name for item in done],
                     "bookmark": done[-1].bookmark if done else None,
                 }
             return {"applied": applied}
 
-        detail = self._perform(Step.MIGRATE, intent, work)
+        detail = self._perform(Step.MIGRATE, intent, work, so_far={"applied": applied})
         self.progress.applied = {name: tuple(item["names"]) for name, item in detail["applied"].items()}
         return self.progress.applied
 
@@ -424,13 +431,22 @@ class Release:
         self._interruption.raise_if_requested()
         self.lock.check()
 
-    def _perform(self, step: Step, intent: Mapping[str, Any], work: Callable[[], dict[str, Any]]) -> Mapping[str, Any]:
+    def _perform(
+        self,
+        step: Step,
+        intent: Mapping[str, Any],
+        work: Callable[[], dict[str, Any]],
+        *,
+        so_far: Mapping[str, Any] | None = None,
+    ) -> Mapping[str, Any]:
+        """Do *work* between two lines of the journal; *so_far* is what it fills in, and is written when it fails."""
         self._guard()
         self.journal.append(self.id, step, Phase.INTENT, intent)
         try:
             detail = work()
         except ClodoError as error:
-            self.journal.append(self.id, step, Phase.FAILED, {"error": type(error).__name__, "message": error.message})
+            why = {"error": type(error).__name__, "message": error.message}
+            self.journal.append(self.id, step, Phase.FAILED, {**why, **(so_far or {})})
             raise
         self.journal.append(self.id, step, Phase.DONE, detail)
         return detail
@@ -504,15 +520,14 @@ class Release:
         return Place(hostname, version_id, is_preview=True)
 
     def _baseline(self, observed: Observed) -> frozenset[str]:
-        """Return the names of the smoke tests that the live version passes before anything is changed."""
+        """Return the keys of the smoke tests that the live version passes before anything is changed."""
         if observed.live_version is None or observed.is_split:
             return frozenset()
         passed: set[str] = set()
         place = self._place_of_live(observed)
         for test in self.desired.settings.smoke_tests if place is not None else ():
-            for result in self._tester.run([test], place) if place is not None else ():
-                if result.verdict is Verdict.PASSED:
-                    passed.add(result.name)
+            if place is not None and worst(self._tester.run([test], place)) is Verdict.PASSED:
+                passed.add(key_of(test))
         return frozenset(passed)
 
     def _place_of_live(self, observed: Observed) -> Place | None:
@@ -526,7 +541,7 @@ class Release:
 
     def _ask_version(self, version_id: str, *, only: frozenset[str]) -> tuple[Result, ...]:
         place = self._place_of_live(self.observed)
-        tests = [test for test in self.desired.settings.smoke_tests if f"{test.method} {test.path}" in only]
+        tests = [test for test in self.desired.settings.smoke_tests if key_of(test) in only]
         return self._tester.run(tests, replace(place, version_id=version_id)) if place is not None else ()
 
     def _ask_live(self, triggers: Triggers) -> tuple[Result, ...]:

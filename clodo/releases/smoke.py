@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import uuid
@@ -146,6 +147,12 @@ class Edge:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+
+def key_of(test: SmokeTest) -> str:
+    """Return what tells *test* from others, also from one that asks the same path for something else."""
+    digest = hashlib.sha256(test.model_dump_json().encode()).hexdigest()[:8]
+    return f"{test.method} {test.path} {digest}"
 
 
 def unmet(test: SmokeTest, response: httpx.Response) -> str | None:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clodo.errors import ClodoError, UndoIncomplete, VerificationFailed, WorkerNotFound
+from clodo.errors import ClodoError, SmokeTestFailed, UndoIncomplete, VerificationFailed, WorkerNotFound
 from clodo.ledger.journal import Entry, Journal, Phase
 from clodo.migrations import databases as migrations
 from clodo.migrations.files import find_migrations
 from clodo.releases.addresses import addresses_of
 from clodo.releases.observed import Observed, observe_triggers, set_triggers
 from clodo.releases.release import Fence
-from clodo.releases.smoke import Place, SmokeTester, Verdict, worst
+from clodo.releases.smoke import Place, SmokeTester, Verdict, key_of, worst
 from clodo.releases.steps import Step, Undo, detail_of, what_next
 from clodo.releases.triggers import Triggers
 from clodo.workspace.portfolio import SmokeTest
@@ -206,24 +206,37 @@ class Undoing:
 
     def _check_what_came_back(self, observed: Observed) -> None:
         """The version that is live again must pass, where users reach it, what it passed before the release."""
-        noted = detail_of(self._entries, Step.NOTE_WAY_BACK, Phase.DONE) or {}
+        verdict, reason = self._ask_live(observed)
         live = observed.live_version
-        addresses = addresses_of(observed.triggers, self._worker, self._account_subdomain)
-        if live is None or observed.is_split or not addresses:
-            return
-        passed_before = set(noted.get("baseline") or ())
-        tests = [test for test in self._smoke_tests if addresses[0].serves(test.path)]
-        if passed_before:
-            tests = [test for test in tests if f"{test.method} {test.path}" in passed_before]
-        results = self._tester.run(tests, Place(addresses[0].hostname, live)) if tests else ()
-        verdict = worst(results) if results else Verdict.PASSED
-        reason = results[-1].reason if results else ""
-        if verdict is Verdict.INCONCLUSIVE or (verdict is Verdict.FAILED and passed_before):
+        if verdict is Verdict.INCONCLUSIVE or (verdict is Verdict.FAILED and self._baseline):
             raise VerificationFailed(f"version {live} is live again, but its smoke test says: {reason}")
         if verdict is Verdict.FAILED:
             self._kept.append(
                 f"version {live} is live as before, though it fails a smoke test of the new one ({reason})"
             )
+
+    def _ask_live(self, observed: Observed) -> tuple[Verdict | None, str]:
+        """
+        Ask the version that was live before, where users reach it, what it passed then.
+
+        Returns:
+            The verdict and its reason; None when nobody can be asked, or nothing.
+        """
+        live = observed.live_version
+        addresses = addresses_of(observed.triggers, self._worker, self._account_subdomain)
+        if live is None or observed.is_split or not addresses:
+            return None, ""
+        tests = [test for test in self._smoke_tests if addresses[0].serves(test.path)]
+        if self._baseline:
+            tests = [test for test in tests if key_of(test) in self._baseline]
+        results = self._tester.run(tests, Place(addresses[0].hostname, live)) if tests else ()
+        return (worst(results), results[-1].reason) if results else (None, "")
+
+    @property
+    def _baseline(self) -> frozenset[str]:
+        """The smoke tests that the version before passed when the release began; noted only if it was to migrate."""
+        noted = detail_of(self._entries, Step.NOTE_WAY_BACK, Phase.DONE) or {}
+        return frozenset(noted.get("baseline") or ())
 
     # --- versions and Workers -----------------------------------------------------------------------------------------
 
@@ -251,13 +264,14 @@ class Undoing:
 
     def _schema_back(self) -> None:
         intent = detail_of(self._entries, Step.MIGRATE, Phase.INTENT) or {}
-        done = detail_of(self._entries, Step.MIGRATE, Phase.DONE) or {"applied": {}}
-        broke_live = detail_of(self._entries, Step.CHECK_LIVE, Phase.FAILED) is not None
+        done = detail_of(self._entries, Step.MIGRATE, Phase.DONE) or detail_of(
+            self._entries, Step.MIGRATE, Phase.FAILED
+        )
+        marks = {name: item["bookmark"] for name, item in ((done or {}).get("applied") or {}).items()}
         for database in intent.get("databases", ()):
-            last = (done["applied"].get(database["name"]) or {}).get("bookmark")
-            self._one_schema_back(database, last, str(intent.get("on_failure", "keep")), broke_live=broke_live)
+            self._one_schema_back(database, marks.get(database["name"]), str(intent.get("on_failure", "keep")))
 
-    def _one_schema_back(self, database: Mapping[str, Any], last: str | None, policy: str, *, broke_live: bool) -> None:
+    def _one_schema_back(self, database: Mapping[str, Any], last: str | None, policy: str) -> None:
         name, folder = str(database["name"]), Path(str(database["folder"]))
         status = migrations.status(
             self._cloudflare.d1, database["id"], folder, pattern=database["pattern"], table=database["table"]
@@ -265,6 +279,7 @@ class Undoing:
         applied = [row.name for row in status.applied if row.name in database["pending"] and row.release_id == self.id]
         if not applied:
             return
+        names = ", ".join(applied)
         files = {migration.name: migration for migration in find_migrations(folder, database["pattern"])}
         if all(item in files and files[item].down is not None for item in applied):
             migrations.revert(
@@ -274,18 +289,44 @@ class Undoing:
                 applied,
                 pattern=database["pattern"],
                 table=database["table"],
-                pause=self._cloudflare.clock.sleep,
             )
-            self._put_back.append(f"{name}: ran the down files of {', '.join(applied)}")
-        elif (policy == "time-travel" or broke_live) and self._travel_back(database, last):
+            self._put_back.append(f"{name}: ran the down files of {names}")
+            return
+        works, why = self._live_works_on_it()
+        if (policy == "time-travel" or works is False) and self._travel_back(database, last):
             self._put_back.append(f"{name}: went back in time to before {applied[0]}; nobody had written since")
-        elif broke_live:
+        elif works is False:
             raise VerificationFailed(
-                f"{name}: the live version fails on the schema of {', '.join(applied)}, there is no down file, and"
-                " going back in time would lose rows that were written since"
+                f"{name}: {why} on the schema of {names}, there is no down file, and going back in time would lose"
+                " rows that were written since"
             )
         else:
-            self._kept.append(f"{name}: the schema of {', '.join(applied)}, on which the live version works")
+            self._kept.append(f"{name}: the schema of {names}, {why}")
+
+    def _live_works_on_it(self) -> tuple[bool | None, str]:
+        """
+        Say whether the version before works on the new schema: as was found then, or by asking now.
+
+        Returns:
+            True, False, or None when nothing tells; and the same in words.
+        """
+        observed = self._observed
+        if not observed.exists:
+            return None, "which no version used before"
+        works = (True, "on which the live version works")
+        failed = detail_of(self._entries, Step.CHECK_LIVE, Phase.FAILED) or {}
+        if detail_of(self._entries, Step.CHECK_LIVE, Phase.DONE) is not None:
+            return works
+        if failed.get("error") == SmokeTestFailed.__name__:
+            return False, "the live version fails"
+        verdict, reason = self._ask_live(observed) if self._baseline else (None, "")
+        if verdict is Verdict.PASSED:
+            return works
+        if verdict is Verdict.FAILED:
+            return False, f"the live version fails ({reason})"
+        if verdict is Verdict.INCONCLUSIVE:
+            raise VerificationFailed(f"nothing proves that the live version works on the new schema ({reason})")
+        return None, "and no smoke test tells whether the live version works on it"
 
     def _travel_back(self, database: Mapping[str, Any], last: str | None) -> bool:
         """

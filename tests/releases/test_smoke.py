@@ -25,6 +25,7 @@ from clodo.releases.smoke import (
     Result,
     SmokeTester,
     Verdict,
+    key_of,
     unmet,
     version_named_by,
     worst,
@@ -382,6 +383,14 @@ def test_an_answer_without_the_version_names_none(text):
     response = httpx.Response(200, content=content)
 
     assert version_named_by(SmokeTest(path="/", version_json="version.id"), response) is None
+
+
+def test_tests_of_one_path_are_told_apart():
+    """What one of them found says nothing about another that expects something else."""
+    tests = [SmokeTest(path="/"), SmokeTest(path="/", expect_json={"says": "two"}), SmokeTest(path="/", method="POST")]
+
+    assert len({key_of(test) for test in tests}) == len(tests)
+    assert key_of(tests[0]) == key_of(SmokeTest(path="/"))
 
 
 def test_nothing_asked_is_inconclusive():
