@@ -349,12 +349,14 @@ class Stage:
         """
         Fail unless the target is whole: nothing is open, locked, split or twice there, and what is live works.
 
+        The lock of a process that is gone is nobody's: whoever asks next gets it.
+
         What is live must be what the ledger remembers, if it remembers anything.
         """
         with self.ledger() as ledger:
             assert not ledger.releases.open_releases(), "a release is open"
             holding = ledger.locks.holding(lock_name(self.account.account_id, WORKER))
-            assert holding is None, f"locked by {holding}"
+            assert holding is None or holding.owner.is_gone(), f"locked by {holding}"
             remembered = ledger.live.get(TARGET)
             for row in ledger.releases.list(TARGET, limit=100):
                 raise_if_done_twice(row, ledger.journal.entries(row.id))
