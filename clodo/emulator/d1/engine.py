@@ -119,7 +119,6 @@ class _Facts:
     changes_schema: bool = False
     creates: bool = False
     sets_switch: bool = False
-    weight: int | None = None  # rows written per change: the row and its index entries
 
 
 class Engine:
@@ -151,6 +150,7 @@ class Engine:
         self._refusal: str | None = None
         self._facts: _Facts | None = None
         self._facts_by_sql: dict[str, _Facts] = {}
+        self._weights: dict[tuple[str, frozenset[str] | None], int] = {}
         self._columns: tuple[str, ...] = ()
         self._scanned = 0
         self._deadline = math.inf
@@ -259,6 +259,7 @@ class Engine:
                 if self._connection.in_transaction:
                     self._ours("ROLLBACK")
                 self._size = self._measured_size()
+                self._weights.clear()
                 raise
         finally:
             self._deadline = math.inf
@@ -307,6 +308,7 @@ class Engine:
             self._size = self._measured_size()
         if facts.changes_schema:
             self._schema_changed = True
+            self._weights.clear()
         meta = {
             "duration": round(duration, 4),
             "changes": changes,
@@ -385,21 +387,27 @@ class Engine:
         return facts
 
     def _weight(self, facts: _Facts) -> int:
-        if facts.weight is None:
-            table, columns = next(iter(facts.written.items()), ("", None))
-            indexes: dict[str, set[str]] = {}
-            sql = (
-                "SELECT indexes.name, columns.name FROM pragma_index_list(?) AS indexes"
-                " LEFT JOIN pragma_index_info(indexes.name) AS columns"
-            )
-            for index, column in self.rows(sql, (table,)):
-                indexes.setdefault(index, set()).add(column)
-            touched = [index for index, over in indexes.items() if columns is None or over & columns]
-            sql = "SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ?"
-            without_rowid = any(wr for (wr,) in self.rows(sql, (table,)))
-            # The primary key's index is the table itself then.
-            facts.weight = 1 + len(touched) - (1 if without_rowid and touched else 0)
-        return facts.weight
+        """Return how many rows a change writes: the row itself and its index entries."""
+        table, columns = next(iter(facts.written.items()), ("", None))
+        key = (table, None if columns is None else frozenset(columns))
+        weight = self._weights.get(key)
+        if weight is None:
+            weight = self._weights[key] = self._measured_weight(table, columns)
+        return weight
+
+    def _measured_weight(self, table: str, columns: set[str] | None) -> int:
+        indexes: dict[str, set[str]] = {}
+        sql = (
+            "SELECT indexes.name, columns.name FROM pragma_index_list(?) AS indexes"
+            " LEFT JOIN pragma_index_info(indexes.name) AS columns"
+        )
+        for index, column in self.rows(sql, (table,)):
+            indexes.setdefault(index, set()).add(column)
+        touched = [index for index, over in indexes.items() if columns is None or over & columns]
+        sql = "SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ?"
+        without_rowid = any(wr for (wr,) in self.rows(sql, (table,)))
+        # The primary key's index is the table itself then.
+        return 1 + len(touched) - (1 if without_rowid and touched else 0)
 
     def _authorize(self, action: int, one: str | None, two: str | None, database: str | None, by: str | None) -> int:
         if self._trusted:

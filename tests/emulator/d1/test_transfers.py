@@ -232,7 +232,7 @@ async def test_an_import_goes_through_an_upload(api: httpx.AsyncClient, database
     assert uploaded.headers["etag"] == f'"{ingest["etag"]}"'
     assert last["result"]["num_queries"] == 2
     assert last["result"]["final_bookmark"] == await databases.bookmark(database)
-    assert last["result"]["meta"]["rows_written"] == 3
+    assert last["result"]["meta"]["rows_written"] == 4
     assert last["result"]["meta"]["size_after"] == databases.size(database)
     assert await rows(databases, database, "SELECT * FROM t") == [(1,), (2,)]
 
