@@ -54,32 +54,34 @@ def demo(
                 say(rehearsal.problem)
             say("Checking every claim: on the cloud, in the ledger, and in what the visitors saw.")
             checks = check_all(rehearsal)
-        _report(checks, running.prefect.ui_url, time.monotonic() - started, as_json=as_json)
+        status = report(checks, running.prefect.ui_url, time.monotonic() - started, as_json=as_json)
         if keep:
             _say_how_to_go_on(folder, running)
         elif not as_json:
             say(f"The Prefect UI was at {running.prefect.ui_url}; `clodo demo --keep` leaves all of it running.")
-    if not all(check.ok for check in checks):
-        raise typer.Exit(1)
+    raise typer.Exit(status)
 
 
-def _report(checks: Sequence[Checked], ui_url: str, seconds: float, *, as_json: bool) -> None:
+def report(checks: Sequence[Checked], ui_url: str, seconds: float, *, as_json: bool) -> int:
+    """Show what was found on standard output; return the exit status: 0 only if every claim holds."""
     from clodo.cli.output import show, show_json, show_table
 
+    ok = bool(checks) and all(check.ok for check in checks)
     if as_json:
         document: dict[str, Any] = {
-            "ok": all(check.ok for check in checks),
+            "ok": ok,
             "checks": [check.to_json() for check in checks],
             "ui_url": ui_url,
             "seconds": round(seconds, 1),
         }
         show_json(document)
-        return
+        return 0 if ok else 1
     show("")
     rows = [("ok" if check.ok else "FALSE", check.name, check.detail) for check in checks]
     show_table(("", "claim", "found"), rows, empty="Nothing was checked.")
     held = sum(check.ok for check in checks)
     show(f"\n{held} of {len(checks)} claims were checked and hold; {seconds:.0f} s in all.")
+    return 0 if ok else 1
 
 
 def _say_how_to_go_on(folder: Path, running: Running) -> None:
