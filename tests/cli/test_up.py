@@ -94,8 +94,8 @@ def running(tmp_path_factory: pytest.TempPathFactory, toolchain: Toolchain) -> I
     (workspace / "hello" / "wrangler.toml").write_text(CONFIG)
     (workspace / "hello" / "index.js").write_text(CODE)
     ports = ("--port", str(free_port()), "--prefect-port", str(free_port()))
-    ended = clodo(workspace, "up", "--json", *ports)
     try:
+        ended = clodo(workspace, "up", "--json", *ports)
         assert ended.returncode == 0, ended.stderr
         yield Up(workspace, json.loads(ended.stdout))
     finally:
