@@ -35,14 +35,23 @@ def interrupted_releases(site: Site, account_id: str, worker: str) -> tuple[Rele
 
 
 def recover(site: Site, row: ReleaseRow, lock: Lock) -> Outcome:
-    """Finish or undo one interrupted release whose lock we hold."""
-    target = Target.parse(row.target)
-    account = site.account_of(target)
+    """
+    Finish or undo one interrupted release whose lock we hold; its target may be gone from the workspace by now.
+
+    Raises:
+        BadConfiguration: Nobody knows the account it was made on any more.
+    """
+    account = account_of(site, row)
     entries = tuple(site.ledger.journal.entries(row.id))
     if isinstance(what_next(entries), Finish):
         return _finish(site, account, row, entries)
     report = undoing(site, account, row, lock).run()
     return close_undone(site, row, report, "interrupted")
+
+
+def account_of(site: Site, row: ReleaseRow) -> Account:
+    """Return the account that *row* was made on."""
+    return site.account_with(row.account_id, Target.parse(row.target).environment)
 
 
 def undoing(site: Site, account: Account, row: ReleaseRow, lock: Lock) -> Undoing:
@@ -87,11 +96,10 @@ def _remember_again(site: Site, row: ReleaseRow) -> None:
     Only if nobody had touched the Worker before the release began, and what is live is what we remember. The list is
     read before the deployment, so that a change in between shows later.
     """
-    target = Target.parse(row.target)
     remembered = site.ledger.live.get(row.target)
     if remembered is None:
         return
-    cloudflare = site.account_of(target).cloudflare.with_lane(Lane.UNDO)
+    cloudflare = account_of(site, row).cloudflare.with_lane(Lane.UNDO)
     script = next((item for item in cloudflare.scripts.list() if item.id == row.worker), None)
     if script is None:
         site.ledger.live.forget(row.target)

@@ -16,7 +16,7 @@ from clodo.cloudflare.breaker import Breakers
 from clodo.cloudflare.budget import Budget, Lane, UnlimitedBudget
 from clodo.cloudflare.client import Cloudflare
 from clodo.cloudflare.clock import SYSTEM_CLOCK, Clock
-from clodo.errors import AmbiguousName, DatabaseNotFound, NamespaceNotFound
+from clodo.errors import AmbiguousName, BadConfiguration, DatabaseNotFound, NamespaceNotFound
 from clodo.ledger import fingerprints
 from clodo.logs import register_secret
 from clodo.releases.interruption import Interruption
@@ -271,7 +271,29 @@ class Site:
 
     def account_of(self, target: Target) -> Account:
         """Return the account that serves *target*."""
-        block = self.workspace.portfolio.account_block_of(target)
+        return self._account(self.workspace.portfolio.account_block_of(target))
+
+    def account_with(self, account_id: str, environment: str) -> Account:
+        """
+        Return the account *account_id*, whatever the workspace says by now of the target that was released there.
+
+        Args:
+            environment: Whose account it was; asked first.
+
+        Raises:
+            BadConfiguration: No environment of the portfolio is served by it any more.
+        """
+        environments = self.workspace.portfolio.environments
+        for name in sorted(environments, key=lambda name: name != environment):
+            account = self._account(environments[name].account)
+            if account.keys.account_id == account_id:
+                return account
+        raise BadConfiguration(
+            f"no environment of this workspace is served by the account {account_id} any more",
+            hint="Name its block in portfolio.toml again, at least until `clodo reconcile` has put things back.",
+        )
+
+    def _account(self, block: str) -> Account:
         with self._lock:
             if block not in self._accounts:
                 self._accounts[block] = Account(self._keys_of(block), self)
