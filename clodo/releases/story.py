@@ -11,7 +11,7 @@ from typing import Any
 
 from clodo.errors import ClodoError, Interrupted, LockLost, ReleaseFailed, UndoIncomplete
 from clodo.releases.release import Release, Verified
-from clodo.releases.steps import Step
+from clodo.releases.steps import Finish, Step, what_next
 from clodo.releases.undo import UndoReport
 
 Take = Callable[[str, Callable[[], Any]], Any]
@@ -62,6 +62,8 @@ def carry_out(
         UndoIncomplete: It failed, and something could not be put back.
 
         LockLost: Somebody else took over; from then on nothing more may be written, not even an undo.
+
+        Interrupted, KeyboardInterrupt: It came when all was verified; the next run records that it is live.
     """
     with _UndoneOnFailure(release, undo, take):
         for step, work in story:
@@ -83,6 +85,8 @@ class _UndoneOnFailure(AbstractContextManager[None]):
         self, kind: type[BaseException] | None, cause: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if cause is None or isinstance(cause, LockLost):
+            return
+        if isinstance(what_next(self.release.journal.entries(self.release.id)), Finish):
             return
         why = cause.message if isinstance(cause, ClodoError) else f"{type(cause).__name__}: {cause}"
         if isinstance(cause, KeyboardInterrupt | Interrupted):
