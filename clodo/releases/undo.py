@@ -128,10 +128,14 @@ class Undoing:
         return {
             Step.SET_TRIGGERS: self._triggers_back,
             Step.ROLL_OUT: self._traffic_back,
-            Step.SMOKE_TEST: self._traffic_back,
+            Step.SMOKE_TEST: self._share_back,
             Step.UPLOAD: self._upload_back,
             Step.MIGRATE: self._schema_back,
         }[step]
+
+    def _keep(self, what: str) -> None:
+        if what not in self._kept:
+            self._kept.append(what)
 
     @property
     def _observed(self) -> Observed:
@@ -165,19 +169,32 @@ class Undoing:
 
     # --- traffic ------------------------------------------------------------------------------------------------------
 
+    def _share_back(self) -> None:
+        """Only a test at 0 % made a deployment; one at a preview URL changed nothing."""
+        intent = detail_of(self._entries, Step.SMOKE_TEST, Phase.INTENT) or {}
+        if intent.get("at_zero"):
+            self._traffic_back()
+
     def _traffic_back(self) -> None:
         observed = self._observed
-        if not observed.exists or not observed.traffic:
+        if not observed.exists:
             return
         wanted = dict(observed.traffic)
-        current = self._cloudflare.deployments.current(self._worker)
+        try:
+            current = self._cloudflare.deployments.current(self._worker)
+        except WorkerNotFound:
+            self._keep(f"that somebody deleted the Worker {self._worker}")
+            return
         shares = dict(current.shares) if current is not None else {}
         if shares == wanted:
             return
         ours = self._our_versions()
         if not ours & shares.keys():
-            self._kept.append(f"the deployment that somebody else made meanwhile ({', '.join(shares) or 'none'})")
+            self._keep(f"the deployment that somebody else made meanwhile ({', '.join(shares) or 'none'})")
             return
+        if not wanted:
+            # Cloudflare has no way to take a Worker's only deployment away but to delete the Worker.
+            raise VerificationFailed(f"nothing was deployed before, and {', '.join(shares)} can't be taken back")
         self._cloudflare.deployments.create(self._worker, wanted, message=f"Clodo undoes release {self.id}", force=True)
         now = self._cloudflare.deployments.current(self._worker)
         if now is None or dict(now.shares) != wanted:
