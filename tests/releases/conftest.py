@@ -11,6 +11,7 @@ from clodo.cloudflare.client import Cloudflare
 from clodo.wrangler.toolchain import Toolchain
 from tests.fixtures.embedded_cloud import CloudAccount
 
+from .crashing import Crashes
 from .stage import DATABASE, Stage
 
 
@@ -23,3 +24,10 @@ def stage(account: CloudAccount, toolchain: Toolchain, tmp_path: Path) -> Iterat
         stage = Stage(account, folder, toolchain, cloudflare, cloudflare.d1.create(DATABASE).uuid)
         stage.write()
         yield stage
+
+
+@pytest.fixture(scope="session")
+def crashes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crashes]:
+    """Starts processes that kill themselves."""
+    with Crashes(tmp_path_factory.mktemp("crashes")) as running:
+        yield running

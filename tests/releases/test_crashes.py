@@ -78,13 +78,6 @@ def with_next_runs(matrix: list[Point]) -> list[tuple[Point, str]]:
     ]
 
 
-@pytest.fixture(scope="module")
-def crashes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crashes]:
-    """Starts processes that kill themselves."""
-    with Crashes(tmp_path_factory.mktemp("crashes")) as running:
-        yield running
-
-
 class Life:
     """
     A shop that lives through one crash after the other.

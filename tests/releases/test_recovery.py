@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from clodo.errors import LockLost, ReleaseFailed
+from clodo.errors import LockHeld, LockLost, Refused, ReleaseFailed
+from clodo.ledger.owners import Owner
+from clodo.releases.assessment import Standing
 from clodo.releases.outcome import Ending, Outcome
+from clodo.releases.reconciling import reconcile_releases
+from clodo.releases.recovery import lock_name
 from clodo.releases.story import Take
 
-from .stage import ORDERS, Stage
+from .crashing import AFTER, Point
+from .stage import ORDERS, WORKER, Stage, release_shop
 
 
 def dies(*, before: str | None = None, after: str | None = None) -> Take:
@@ -160,4 +167,189 @@ def test_what_applied_before_a_migration_failed_is_kept_or_taken_back(stage):
 
     assert "went back in time to before 0002_colour.sql" in failed.value.message
     assert stage.applied == ["0001_orders.sql"]
+    stage.raise_if_unsettled()
+
+
+def test_a_deployment_that_somebody_made_meanwhile_is_kept(stage):
+    """What others deployed after the release died stays live; it is said, and not overwritten unasked."""
+    assert stage.release().ending is Ending.LIVE
+    stage.write(says="two", crons=("0 * * * *",))
+    cut_short(stage, after="set-triggers")
+    theirs = stage.account.upload_version(WORKER)["id"]
+    stage.account.deploy(WORKER, (theirs, 100))
+
+    outcome = only(stage.reconcile())
+
+    assert outcome.ending is Ending.UNDONE
+    assert f"kept: the deployment that somebody else made meanwhile ({theirs})" in outcome.message
+    assert (stage.live_version, stage.crons) == (theirs, [])
+    with pytest.raises(Refused, match=f"version {theirs} is live"):
+        stage.release()
+    assert stage.live_version == theirs
+    assert stage.release(overwrite=True).ending is Ending.LIVE
+    assert stage.says() == "two"
+
+
+def test_undoing_a_first_deploy_removes_only_what_it_made(stage):
+    """The Worker, its routes and schedules go; tables, rows and Workers that were there before stay."""
+    zone = stage.account.zone
+    stage.query("CREATE TABLE older (item TEXT)")
+    stage.query("INSERT INTO older (item) VALUES ('kept')")
+    stage.account.put_worker("other")
+    stage.cloudflare.routes.create(stage.account.zone_id, f"{zone}/other/*", "other")
+    stage.write(routes=(f"{zone}/shop/*",), crons=("0 * * * *",))
+    cut_short(stage, after="set-triggers")
+    assert (stage.routes, stage.crons) == ([f"{zone}/shop/*"], ["0 * * * *"])
+
+    outcome = only(stage.reconcile())
+
+    assert outcome.ending is Ending.UNDONE
+    assert "removed the Worker shop" in outcome.message
+    assert "kept: shop-orders: the schema of 0001_orders.sql, which no version used before" in outcome.message
+    assert stage.query("SELECT item FROM older") == [{"item": "kept"}]
+    assert stage.account.visit(zone, "/other/x").status_code == 200
+    assert [script["id"] for script in stage.api("GET", "/workers/scripts")] == ["other"]
+    stage.raise_if_unsettled()
+
+
+def test_a_worker_that_somebody_else_uploaded_to_is_not_removed(stage):
+    """A first deploy died, somebody put a version on the new Worker: the undo leaves it and says so."""
+    cut_short(stage, after="upload")
+    theirs = stage.account.upload_version(WORKER)["id"]
+
+    outcome = only(stage.reconcile())
+
+    assert outcome.ending is Ending.UNDONE
+    assert f"kept: the Worker shop, since somebody else uploaded to it ({theirs})" in outcome.message
+    assert len(stage.versions) == 2
+
+
+def test_a_worker_that_somebody_deleted_meanwhile_stays_deleted(stage):
+    """Nothing is made anew: the undo says that the Worker is gone, and the next release is a first one."""
+    assert stage.release().ending is Ending.LIVE
+    stage.write(says="two", crons=("0 * * * *",))
+    cut_short(stage, after="roll-out")
+    stage.api("DELETE", f"/workers/scripts/{WORKER}")
+
+    outcome = only(stage.reconcile())
+
+    assert outcome.ending is Ending.UNDONE
+    assert "that somebody deleted the Worker shop" in outcome.message
+    assert stage.live_version is None
+    assert stage.release().ending is Ending.LIVE
+    stage.raise_if_unsettled()
+
+
+def test_a_target_that_left_the_workspace_is_still_undone(stage):
+    """The service's folder was deleted after the release died; its journal and the account are enough."""
+    assert stage.release().ending is Ending.LIVE
+    stage.write(says="two", migrations={**stage.shop.migrations, "0002_x.sql": "CREATE TABLE x (y);"})
+    cut_short(stage, after="roll-out")
+    (stage.folder / WORKER).rename(stage.folder / "other")
+    shutil.rmtree(stage.folder / "other" / "migrations")
+    config = stage.folder / "other" / "wrangler.toml"
+    config.write_text(config.read_text().replace('name = "shop"', 'name = "other"'))
+    (stage.folder / "portfolio.toml").write_text('[portfolio]\nname = "without the shop"\n')
+
+    outcome = only(stage.reconcile())
+
+    assert outcome.ending is Ending.UNDONE
+    assert stage.says() == "one"
+
+
+def test_an_environment_that_left_the_workspace_is_found_by_its_account(stage):
+    """No environment is called production any more, but one is served by the same account."""
+    assert stage.release().ending is Ending.LIVE
+    stage.write(says="two")
+    cut_short(stage, after="roll-out")
+    portfolio = stage.folder / "portfolio.toml"
+    portfolio.write_text(portfolio.read_text() + "\n[environments.live]\n")
+
+    outcome = only(stage.reconcile())
+
+    assert outcome.ending is Ending.UNDONE
+    assert stage.says() == "one"
+
+
+def test_a_release_of_an_account_nobody_knows_any_more_is_said(stage):
+    """The block now is for another account: nothing is touched there, and the message says what to do."""
+    assert stage.release().ending is Ending.LIVE
+    stage.write(says="two")
+    release_id = cut_short(stage, after="roll-out")
+    elsewhere = replace(stage.keys, account_id="0" * 32)
+
+    with stage.site(keys=elsewhere) as site:
+        outcome = only(reconcile_releases(site))
+
+    assert (outcome.ending, outcome.release_id, outcome.exit_code) == (Ending.FAILED, release_id, 2)
+    assert f"served by the account {stage.account.account_id} any more" in outcome.message
+    assert only(stage.reconcile()).ending is Ending.UNDONE
+
+
+def test_an_interruption_after_the_proof_is_no_reason_to_undo(stage):
+    """Ctrl-C between the verification and its record leaves the new version live; the next run records it."""
+
+    def interrupted(step: str, work: Callable[[], Any]) -> Any:
+        result = work()
+        if step == "verify":
+            raise KeyboardInterrupt
+        return result
+
+    with pytest.raises(KeyboardInterrupt):
+        stage.release(take=interrupted)
+    assert stage.says() == "one"
+
+    assert "had been verified" in stage.release().message
+    stage.raise_if_unsettled()
+
+
+def test_an_undone_release_blames_nobody_else(stage):
+    """After a failed version was undone, the workspace of before is unchanged, not changed by somebody else."""
+    stage.write(migrations={})
+    first = stage.write(count="SELECT 0 AS orders")
+    assert stage.release().ending is Ending.LIVE
+    stage.write(says="two", live_status=500)
+    with pytest.raises(ReleaseFailed, match="fails its smoke test"):
+        stage.release()
+    assert stage.says() == "one"
+
+    stage.write(**vars(first))
+
+    assert stage.survey().assessment.standing is Standing.UNCHANGED
+    stage.raise_if_unsettled()
+
+
+def test_the_lock_of_a_living_process_is_respected(stage):
+    """Somebody is at it: the release says who, why and since when, with status 11, and writes nothing."""
+    name = lock_name(stage.account.account_id, WORKER)
+    with stage.ledger() as ledger, ledger.locks.acquire(name, Owner.current("release it"), "night shift"):
+        with pytest.raises(LockHeld, match=r"held by .*release it\) since .*: night shift") as held:
+            stage.release()
+
+        assert held.value.exit_code == 11
+        assert stage.releases() == []
+        assert stage.versions == []
+        with pytest.raises(LockLost), stage.site() as site:
+            release_shop(site, take=dies(before="note-way-back"), take_over=True)
+
+
+def test_reconciling_leaves_a_release_alone_whose_process_lives(stage):
+    """An open release under a held lock is somebody's work in progress."""
+    release_id = cut_short(stage, after="upload")
+    name = lock_name(stage.account.account_id, WORKER)
+    with stage.ledger() as ledger, ledger.locks.acquire(name, Owner.current("release it"), "night shift"):
+        outcome = only(stage.reconcile())
+
+    assert (outcome.ending, outcome.release_id) == (Ending.SKIPPED, release_id)
+    assert "night shift" in outcome.message
+    assert only(stage.reconcile()).ending is Ending.UNDONE
+
+
+def test_the_lock_of_a_dead_process_is_taken_over(stage, crashes):
+    """A killed process leaves its lock behind; the next run needs nobody's word to take it."""
+    assert crashes.run(stage, Point("upload done", AFTER))
+    with stage.ledger() as ledger:
+        assert ledger.locks.holding(lock_name(stage.account.account_id, WORKER)) is not None
+
+    assert stage.release().ending is Ending.LIVE
     stage.raise_if_unsettled()
