@@ -79,4 +79,5 @@ def _is_by_prefect(record: logging.LogRecord) -> bool:
 
 
 def _is_not_prefects(record: logging.LogRecord) -> bool:
-    return not record.name.startswith(_PREFECT)
+    # Its background threads log under their classes' names.
+    return not (record.name.startswith(_PREFECT) or _is_by_prefect(record))
