@@ -15,7 +15,7 @@ from prefect.exceptions import MissingContextError
 from blocks import CloudflareAccount, ServiceSecrets
 from clodo.errors import BadConfiguration
 from clodo.ledger import Ledger, default_path
-from clodo.logs import register_secret
+from clodo.logs import mask_every_record, register_secret
 from clodo.releases.interruption import Interruption
 from clodo.releases.site import AccountKeys, Site
 from clodo.settings import Settings
@@ -37,6 +37,8 @@ def open_site(workspace: str, *, actor: str | None = None) -> Iterator[Site]:
         LedgerUnavailable: The ledger can't be opened.
     """
     settings = Settings.from_environment()
+    # Whoever started this run, its log goes to Prefect's database.
+    mask_every_record()
     loaded = Workspace.load(Path(workspace).expanduser())
     say = narrator()
     interruption = Interruption()
