@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,7 @@ class Numbered:
     workers_dev: bool = True
     answers_within: timedelta = timedelta(seconds=20)
     said: list[str] = field(default_factory=list)
-    rehearsal: Callable[[], None] | None = None
+    ledger_url: str | None = None
 
     @classmethod
     def create(cls, account: CloudAccount, toolchain: Toolchain, root: Path, worker: str = "svc") -> Numbered:
@@ -189,12 +189,12 @@ class Numbered:
             "actor": "a test",
             "tool_environment": {},
             "log": self.said.append,
+            "tool_log": self.said.append,
             "clock": clock,
             "breakers": Breakers(clock=clock),
             "answers_within": self.answers_within,
         }
-        ledger = Ledger.open(default_path(self.root))
-        with Site(Workspace.load(self.root), ledger, **{**given, **differences}) as site:
+        with Site(Workspace.load(self.root), self.ledger(), **{**given, **differences}) as site:
             yield site
 
     def survey(self, **differences: Any) -> Surveyed:
@@ -278,7 +278,4 @@ class Numbered:
 
     def ledger(self) -> Ledger:
         """Open the ledger; close it."""
-        return Ledger.open(default_path(self.root))
-
-    def without_answer(self, state: State) -> State:
-        return replace(state, answer={})
+        return Ledger.open(self.ledger_url or default_path(self.root))
