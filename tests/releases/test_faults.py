@@ -97,13 +97,16 @@ def spots_of(calls: list[Call], account: CloudAccount, worker: str) -> tuple[Spo
 
 
 def cells_of(spots: tuple[Spot, ...]) -> list[Cell]:
-    """Return every way in which every call can go wrong; a fault that lasts begins at the first such call."""
-    return [
-        Cell(spot, fault)
-        for spot in spots
-        for fault in FAULTS
-        if (spot.may_write or fault not in ONLY_WRITES) and not (fault.endswith("for ever") and spot.nth > 1)
-    ]
+    """Return every way in which every call can go wrong; a fault that lasts begins at the first call of its kind."""
+    cells, begun = [], set[tuple[str, str, str]]()
+    for spot in spots:
+        for fault in FAULTS:
+            kind = (fault, spot.method, spot.path)
+            if (fault in ONLY_WRITES and not spot.may_write) or (fault.endswith("for ever") and kind in begun):
+                continue
+            begun.add(kind)
+            cells.append(Cell(spot, fault))
+    return cells
 
 
 def quick(toolchain: Toolchain, folder: Path) -> Toolchain:
