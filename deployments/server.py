@@ -27,6 +27,7 @@ USUAL_PORT = 4200
 BOOT_SECONDS = 12.0  # what a first start takes on two cores; only for the progress bar
 PATIENCE_SECONDS = 180.0
 DRAIN_SECONDS = 15.0
+PORTS_TO_TRY = 3
 
 # A proxy that the environment names is for the world outside; this is loopback.
 _WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -250,9 +251,17 @@ def start(
                 _remember(running)
             _wait_for(running, report)
             return running, False
-        server = _launch(workspace, folder, _choose_port(folder, port), is_kept=is_kept)
-        _remember(server)
-        _wait_for(server, report)
+        for attempt in range(PORTS_TO_TRY):
+            server = _launch(workspace, folder, _choose_port(folder, port), is_kept=is_kept)
+            _remember(server)
+            try:
+                _wait_for(server, report)
+            except PortInUse:
+                # It takes seconds from choosing a port to listening there; another one does as well if none was named.
+                if port is not None or attempt == PORTS_TO_TRY - 1:
+                    raise
+            else:
+                break
         return server, True
 
 
@@ -335,6 +344,9 @@ def _launch(workspace: Path, folder: Path, port: int, *, is_kept: bool) -> Prefe
         "PREFECT_SERVER_UI_API_URL": f"http://{LOOPBACK}:{port}/api",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        # One transaction for each event of each task run is the default, and most of what a rollout costs the server.
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
         "DO_NOT_TRACK": "1",
     }
     words = [
