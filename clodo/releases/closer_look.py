@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clodo.migrations import databases as migrations
+from clodo.releases.bundles import is_same_code
 from clodo.releases.desired import Desired
 from clodo.releases.observed import Observed, observe
 from clodo.releases.release import Verified
 from clodo.releases.site import Account, Site
+from clodo.releases.triggers import Triggers
 from clodo.workspace.rendering import render_config, write_rendered
 
 if TYPE_CHECKING:
     from clodo.cloudflare.scripts import Script
+    from clodo.cloudflare.versions import Version
     from clodo.ledger.live import Live
     from clodo.wrangler.uploads import Upload
+
+
+MANY_VERSIONS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +74,27 @@ def look_closer(site: Site, account: Account, desired: Desired, remembered: Live
     script = next((item for item in cloudflare.scripts.list() if item.id == desired.worker), None)
     observed = observe(cloudflare, desired.worker, desired.triggers)
     upload = compare(site, account, desired, exists=observed.exists)
-    changes: list[str] = []
-    code = _code_changes(account, desired, observed, upload)
-    changes.extend(code)
-    missing = sorted(set(desired.secrets) - set(observed.secret_names))
-    if missing:
-        changes.append("secrets " + ", ".join(missing))
-    elif remembered is not None and remembered.secrets_fingerprint != desired.secrets_fingerprint:
-        changes.append("secrets")
+    since = _versions_since(account, desired, observed, remembered)
+    code = _code_changes(site, account, desired, observed, upload, since)
+    secrets = _secret_changes(desired, observed, remembered, since)
+    changes = [*code, *secrets]
     changes.extend(desired.triggers.wanted_over(observed.triggers).describe())
     changes.extend(_pending(account, desired))
     if observed.is_split:
         shares = ", ".join(f"{version} {share:g} %" for version, share in observed.traffic)
         changes.append(f"traffic, now split ({shares})")
-    return Look(observed, script, tuple(changes), _foreign(observed, remembered, code), upload.content_sha256)
+    is_other = remembered is not None and observed.live_version != remembered.version_id
+    lost = [*code, *(secrets if is_other and any(_is_secret_edit(version) for version in since) else ())]
+    overwrites = (_foreign(observed, remembered, lost), foreign_triggers(desired, remembered, observed))
+    return Look(observed, script, tuple(changes), "; ".join(part for part in overwrites if part), upload.content_sha256)
+
+
+def foreign_triggers(desired: Desired, remembered: Live | None, observed: Observed) -> str:
+    """Say which triggers somebody else set that a release of *desired* would overwrite; empty when there are none."""
+    if remembered is None or not remembered.triggers:
+        return ""
+    others = desired.triggers.set_elsewhere(Triggers.from_json(remembered.triggers), observed.triggers)
+    return "; ".join(others.describe())
 
 
 def compare(site: Site, account: Account, desired: Desired, *, exists: bool) -> Upload:
@@ -98,7 +113,43 @@ def compare(site: Site, account: Account, desired: Desired, *, exists: bool) -> 
     return account.wrangler.compare(file, worker=desired.worker, account_id=account.keys.account_id, exists=exists)
 
 
-def _code_changes(account: Account, desired: Desired, observed: Observed, upload: Upload) -> list[str]:
+def _versions_since(
+    account: Account, desired: Desired, observed: Observed, remembered: Live | None
+) -> tuple[Version, ...]:
+    """Return the versions that came after the one that is remembered as live, the newest first."""
+    if not observed.exists:
+        return ()
+    newest = account.cloudflare.versions.list(desired.worker, limit=MANY_VERSIONS)
+    known = remembered.version_id if remembered is not None else None
+    return tuple(itertools.takewhile(lambda version: version.id != known, newest))
+
+
+def _is_secret_edit(version: Version) -> bool:
+    return version.annotations is not None and version.annotations.triggered_by == "secret"
+
+
+def _secret_changes(
+    desired: Desired, observed: Observed, remembered: Live | None, since: Sequence[Version]
+) -> list[str]:
+    """
+    Say whether a release would change secrets; their values can't be read, so in doubt it would.
+
+    Only a Worker that we never deployed is taken at its word: it has the names, and is adopted as it is.
+    """
+    missing = sorted(set(desired.secrets) - set(observed.secret_names))
+    if missing:
+        return ["secrets " + ", ".join(missing)]
+    if remembered is None or not desired.secrets:
+        return []
+    if observed.live_version != remembered.version_id:
+        edited = any(_is_secret_edit(version) for version in since)
+        return ["secrets, edited elsewhere" if edited else "secrets, which may be others in that version"]
+    return ["secrets"] if remembered.secrets_fingerprint != desired.secrets_fingerprint else []
+
+
+def _code_changes(
+    site: Site, account: Account, desired: Desired, observed: Observed, upload: Upload, since: Sequence[Version]
+) -> list[str]:
     live = observed.live_version
     if not observed.exists or live is None:
         return ["first deployment"]
@@ -107,7 +158,9 @@ def _code_changes(account: Account, desired: Desired, observed: Observed, upload
     version = account.cloudflare.versions.get(desired.worker, live)
     changes = []
     resources = version.resources
-    if resources is None or not _same_code(account, desired.worker, upload):
+    # The account gives the code of one version only; whether that is the live one is sure when there is no newer one.
+    is_newest = not since or since[0].id == live
+    if resources is None or not is_newest or not _is_same_code(site, account, desired, upload):
         changes.append("code")
     theirs = {_plain(item) for item in (resources.bindings if resources else []) if not _is_secret(item)}
     ours = {_plain(item) for item in upload.bindings if not _is_secret(item)}
@@ -126,10 +179,13 @@ def _code_changes(account: Account, desired: Desired, observed: Observed, upload
     return changes
 
 
-def _same_code(account: Account, worker: str, upload: Upload) -> bool:
-    theirs = account.cloudflare.scripts.content(worker)
-    ours = {item.name: item.content for item in upload.modules if item.content_type != "application/source-map"}
-    return bool(theirs == ours)
+def _is_same_code(site: Site, account: Account, desired: Desired, upload: Upload) -> bool:
+    return is_same_code(
+        account.cloudflare.scripts.content(desired.worker),
+        upload.modules,
+        ours_from=site.workspace.rendered_dir(desired.target),
+        theirs_from=desired.config.folder,
+    )
 
 
 def _is_secret(binding: Any) -> bool:
@@ -145,16 +201,16 @@ def _plain(binding: Any) -> tuple[str, str]:
     return name, repr(sorted((key, repr(value)) for key, value in item.items() if value is not None))
 
 
-def _foreign(observed: Observed, remembered: Live | None, code: list[str]) -> str:
-    """What somebody else did that would be lost: another version than ours, when its code or bindings differ."""
+def _foreign(observed: Observed, remembered: Live | None, lost: Sequence[str]) -> str:
+    """What somebody else did that would be lost: another version than ours that differs in something."""
     live = observed.live_version
-    if live is None or not code:
+    if live is None or not lost:
         return ""
     if remembered is not None and live == remembered.version_id and not observed.is_split:
         return ""
     who = f" by {observed.author}" if observed.author else ""
     known = f", not {remembered.version_id} of release {remembered.release_id}" if remembered else ""
-    return f"version {live} is live{who}{known}; other: {', '.join(code)}"
+    return f"version {live} is live{who}{known}; other: {', '.join(lost)}"
 
 
 def _pending(account: Account, desired: Desired) -> list[str]:

@@ -122,6 +122,20 @@ class Triggers:
             settings=settings,
         ).wanted_over(now)
 
+    def set_elsewhere(self, remembered: Triggers, observed: Triggers) -> Triggers:
+        """Return the parts of *observed* that somebody else set since *remembered*, and that this wish would change."""
+        change, drift = self.wanted_over(observed), remembered.wanted_over(observed)
+        return observed.restricted_to(
+            Triggers(
+                routes=None if drift.routes is None else change.routes,
+                domains=None if drift.domains is None else change.domains,
+                schedules=None if drift.schedules is None else change.schedules,
+                workers_dev=None if drift.workers_dev is None else change.workers_dev,
+                previews=None if drift.previews is None else change.previews,
+                settings={name: value for name, value in change.settings.items() if name in drift.settings},
+            )
+        )
+
     @property
     def zone_ids(self) -> frozenset[str]:
         """The zones of its routes."""
