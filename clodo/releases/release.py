@@ -106,6 +106,8 @@ class Release:
 
         is_ours: Whether what is live is known to be as our last release left it.
 
+        expects: Gets what is there before anything is written; raises when that is not what was looked at.
+
         interruption: When somebody wants it to stop.
     """
 
@@ -124,6 +126,7 @@ class Release:
         known_zones: frozenset[str] = frozenset(),
         checks_triggers: bool = True,
         is_ours: bool = False,
+        expects: Callable[[Observed], None] = lambda observed: None,
         interruption: Interruption | None = None,
         tells: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -141,6 +144,7 @@ class Release:
         self._known_zones = known_zones
         self._checks_triggers = checks_triggers
         self._is_ours = is_ours
+        self._expects = expects
         self._tells = tells
 
     def __repr__(self) -> str:
@@ -186,6 +190,7 @@ class Release:
 
         def work() -> dict[str, Any]:
             observed = observe(self._cloudflare, self.worker, self.desired.triggers, self._zones())
+            self._expects(observed)
             pending = {
                 database.name: tuple(migration.name for migration in self._status(database).pending_expand)
                 for database in self.desired.databases

@@ -7,7 +7,7 @@ A single release and each target of a portfolio go through `release_target`; the
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -25,8 +25,9 @@ from clodo.ledger.owners import Owner
 from clodo.ledger.releases import Release as ReleaseRow
 from clodo.ledger.releases import ReleaseKind
 from clodo.releases.assessment import Assessment, Standing, assess
-from clodo.releases.closer_look import Look, look_closer
+from clodo.releases.closer_look import Look, foreign_triggers, look_closer
 from clodo.releases.desired import Desired
+from clodo.releases.observed import Observed
 from clodo.releases.outcome import Ending, Outcome
 from clodo.releases.recovery import close_live, close_undone, interrupted_releases, lock_name, recover, undoing
 from clodo.releases.release import Release
@@ -280,6 +281,7 @@ def _release_locked(site: Site, account: Account, surveyed: Surveyed, wish: Wish
         scratch=site.workspace.rendered_dir(desired.target),
         known_zones=_zones_of(surveyed.remembered),
         is_ours=surveyed.assessment.standing is Standing.CHANGED,
+        expects=_expectation(surveyed, wish),
         interruption=site.interruption,
         tells=lambda line: site.log(f"{desired.target}: {line}"),
     )
@@ -305,6 +307,37 @@ def _release_locked(site: Site, account: Account, surveyed: Surveyed, wish: Wish
     )
 
 
+def _expectation(surveyed: Surveyed, wish: Wish) -> Callable[[Observed], None]:
+    """
+    Return what raises when what is there isn't what was looked at.
+
+    It raises PlanIsStale when somebody deployed since, and Refused when triggers that somebody else set would be
+    overwritten.
+    """
+    remembered, look = surveyed.remembered, surveyed.look
+    known = look.observed.deployment_id if look is not None else remembered.deployment_id if remembered else None
+
+    def check(observed: Observed) -> None:
+        if surveyed.assessment.standing is Standing.FIRST:
+            is_as_looked_at = not observed.exists
+        else:
+            is_as_looked_at = observed.deployment_id == known
+        if not is_as_looked_at:
+            live = observed.live_version or "nothing"
+            raise PlanIsStale(
+                f"{surveyed.target}: somebody deployed meanwhile ({live} is live)",
+                hint="Run the same command again; it starts from what is live now.",
+            )
+        others = foreign_triggers(surveyed.desired, remembered, observed)
+        if others and not wish.overwrite:
+            raise Refused(
+                f"{surveyed.target}: would overwrite what somebody else set: {others}",
+                hint="Look at it, then repeat with --overwrite.",
+            )
+
+    return check
+
+
 def _adopt(site: Site, account: Account, desired: Desired, look: Look) -> Outcome:
     """What is live is what we would deploy: remember it, and leave it alone."""
     row = ReleaseRow(
@@ -326,8 +359,15 @@ def _adopt(site: Site, account: Account, desired: Desired, look: Look) -> Outcom
         ending=Ending.ADOPTED,
         release_id=row.id,
         version_id=look.observed.live_version,
-        message="already live; nothing was deployed",
+        message=_adopted(desired),
     )
+
+
+def _adopted(desired: Desired) -> str:
+    said = "already live; nothing was deployed"
+    if desired.secrets:
+        said += f"; that its secrets have our values ({', '.join(sorted(desired.secrets))}) is taken on trust"
+    return said
 
 
 def _zones_of(remembered: Live | None) -> frozenset[str]:
