@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from clodo.errors import ClodoError, PartlyDone
+from clodo.errors import ClodoError, Interrupted, PartlyDone
 from clodo.releases.outcome import Ending, Outcome
 from clodo.releases.releasing import Surveyed, Wish, failed_outcome, release_target, survey
 from clodo.releases.site import Site
@@ -37,8 +37,11 @@ class RolloutFailed(ClodoError):
             if failed:
                 message += f". {failed[0].message}"
         super().__init__(message, hint=next((outcome.hint for outcome in failed if outcome.hint), None))
-        codes = {outcome.exit_code for outcome in failed}
-        self.exit_code = PartlyDone.exit_code if good else (codes.pop() if len(codes) == 1 else 1)
+        codes = {outcome.exit_code for outcome in bad if outcome.exit_code}
+        if Interrupted.exit_code in codes:
+            self.exit_code = Interrupted.exit_code
+        else:
+            self.exit_code = PartlyDone.exit_code if good else (codes.pop() if len(codes) == 1 else 1)
         self.outcomes = tuple(outcomes)
 
 
@@ -99,7 +102,9 @@ class Rollout:
         with self._slots:
             reason = self._reason_to_skip(surveyed.target)
             if reason is not None:
-                return self.note(Outcome(target=target, ending=Ending.SKIPPED, message=f"{target}: {reason}"))
+                code = Interrupted.exit_code if self.site.interruption.is_requested else 0
+                skipped = Outcome(target, Ending.SKIPPED, message=f"{target}: {reason}", exit_code=code)
+                return self.note(skipped)
             try:
                 outcome = release_target(self.site, surveyed, self.wish, take=take)
             except ClodoError as error:
