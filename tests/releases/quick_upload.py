@@ -38,8 +38,12 @@ def _form(config: dict[str, Any], secrets: dict[str, str]) -> tuple[str, bytes]:
     main = config["main"]
     bindings = [{"type": "version_metadata", "name": config["version_metadata"]["binding"]}]
     bindings += [
+        {"type": "service", "name": binding["binding"], "service": binding["service"]}
+        for binding in config.get("services", ())
+    ]
+    bindings += [
         {"type": "d1", "name": database["binding"], "id": database["database_id"]}
-        for database in config["d1_databases"]
+        for database in config.get("d1_databases", ())
     ]
     bindings += [{"type": "secret_text", "name": name, "text": text} for name, text in secrets.items()]
     metadata = {

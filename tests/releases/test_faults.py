@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 import random
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,7 @@ from clodo.releases.outcome import Ending, Outcome
 from clodo.wrangler.toolchain import Toolchain
 from tests.fixtures.embedded_cloud import CloudAccount
 
-from . import quick_upload
-from .numbered import Numbered, State
+from .numbered import Numbered, State, quick
 from .stage import raise_if_done_twice
 
 # What may become of a call. *applied*: Cloudflare does it, and nobody hears of it.
@@ -107,16 +105,6 @@ def cells_of(spots: tuple[Spot, ...]) -> list[Cell]:
             begun.add(kind)
             cells.append(Cell(spot, fault))
     return cells
-
-
-def quick(toolchain: Toolchain, folder: Path) -> Toolchain:
-    """Return *toolchain* with something faster in place of wrangler; see there."""
-    node = folder / "quick-upload"
-    if not node.exists():
-        node.write_text(f'#!/bin/sh\nexec {sys.executable} -S -E "{quick_upload.__file__}" "$@"\n')
-        node.chmod(0o755)
-    # What one of them bundles must not be taken for what the other does.
-    return replace(toolchain, node=node, fingerprint="quick-upload")
 
 
 class Rehearsal:
