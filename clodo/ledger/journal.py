@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, insert, select
 
 from clodo.errors import LedgerUnavailable, ReleaseNotFound
 from clodo.ledger.clocks import Clock, from_text, to_text, utc_now
@@ -96,7 +96,9 @@ class LedgerJournal:
             if known is None:
                 raise ReleaseNotFound(f"release {release_id}: the ledger has none of that id, so it can't have steps")
             entry = _new_entry(release_id, step, phase, detail, self._database.now(connection))
-            insert_entry(connection, entry)
+            # Not by `insert_entry`: the id is new, and SQLAlchemy compiles a plain INSERT once, one with a conflict
+            # clause each time.
+            connection.execute(insert(journal), _values(entry))
         return entry
 
     def entries(self, release_id: str) -> Sequence[Entry]:
@@ -111,9 +113,12 @@ class LedgerJournal:
 
 def insert_entry(connection: Connection, entry: Entry) -> bool:
     """Add *entry* unless it is there; say whether it was added."""
-    values = {field.name: getattr(entry, field.name) for field in fields(entry)} | {"phase": entry.phase.value}
-    added = insert_unless_there(connection, journal).values(values).returning(journal.c.id)
+    added = insert_unless_there(connection, journal).values(_values(entry)).returning(journal.c.id)
     return connection.execute(added).one_or_none() is not None
+
+
+def _values(entry: Entry) -> dict[str, Any]:
+    return {field.name: getattr(entry, field.name) for field in fields(entry)} | {"phase": entry.phase.value}
 
 
 class FileJournal:
