@@ -108,7 +108,7 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path, capsys):
 @pytest.mark.exhaustive
 @pytest.mark.timeout(400)
 def test_all_claims_hold_and_nothing_is_left_running(start):
-    """A whole demo ends with 0 and one JSON document that lists every claim, in less than 90 s, and stops everything."""
+    """A whole demo ends with 0, a JSON document that lists every claim, all of it stopped, in less than 90 s."""
     began = time.monotonic()
 
     demo = start("--json")

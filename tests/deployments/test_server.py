@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sqlite3
 import subprocess
@@ -152,6 +153,27 @@ def test_a_port_that_is_taken_is_said(tmp_path):
             server.start(tmp_path, port=other.getsockname()[1])
 
     assert server.find(tmp_path) is None
+
+
+@pytest.mark.exhaustive
+def test_a_port_that_is_taken_meanwhile_is_left_to_whoever_took_it(tmp_path):
+    """A port that nobody asked for may be lost while the server starts; it starts again on another one."""
+    folder = server.folder_of(tmp_path)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier server may linger
+
+        def take_the_port(step: str, share: float) -> None:
+            if other.getsockname()[1] == 0:
+                other.bind(("127.0.0.1", int(json.loads((folder / "server.json").read_text())["port"])))
+                other.listen()
+
+        started, is_new = server.start(tmp_path, report=take_the_port)
+        try:
+            assert is_new
+            assert started.port != other.getsockname()[1]
+            assert server.is_healthy(started.api_url, started.credentials.auth_string)
+        finally:
+            server.stop(tmp_path)
 
 
 def test_a_database_without_its_key_is_not_opened(tmp_path):
