@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,6 +43,8 @@ def open_site(workspace: str, *, actor: str | None = None) -> Iterator[Site]:
     loaded = Workspace.load(Path(workspace).expanduser())
     say = narrator()
     interruption = Interruption()
+    # Many targets may share one block.
+    read = functools.cache(lambda name: saved(ServiceSecrets, name))
     with (
         interruption.on_signals(say),
         Ledger.open(settings.ledger_url or default_path(loaded.root)) as ledger,
@@ -49,7 +52,7 @@ def open_site(workspace: str, *, actor: str | None = None) -> Iterator[Site]:
             loaded,
             ledger,
             accounts=account_keys,
-            secrets=lambda target: secrets_of(loaded, target),
+            secrets=lambda target: secrets_of(loaded, target, read),
             toolchain=lambda: toolchain.install(settings),
             actor=actor or getpass.getuser(),
             tool_environment=settings.tool_environment,
@@ -74,9 +77,12 @@ def account_keys(block: str) -> AccountKeys:
     return AccountKeys(account.account_id, token, account.base_url, account.edge_url)
 
 
-def secrets_of(workspace: Workspace, target: Target) -> Mapping[str, str]:
+def secrets_of(workspace: Workspace, target: Target, read: Callable[[str], ServiceSecrets]) -> Mapping[str, str]:
     """
-    Read the secrets of *target* from its `ServiceSecrets` block; none are needed when the service names none.
+    Return the secrets of *target* from its `ServiceSecrets` block; none are needed when the service names none.
+
+    Args:
+        read: Gives the block of a name.
 
     Raises:
         BadConfiguration: The service needs secrets, and nobody saved the block.
@@ -84,7 +90,7 @@ def secrets_of(workspace: Workspace, target: Target) -> Mapping[str, str]:
     named = workspace.portfolio.settings_of(target.service).secrets
     if not named and not workspace.effective(target).required_secrets:
         return {}
-    block = saved(ServiceSecrets, workspace.portfolio.secrets_block_of(target))
+    block = read(workspace.portfolio.secrets_block_of(target))
     values = {name: value.get_secret_value() for name, value in block.values_for(str(target)).items()}
     for value in values.values():
         register_secret(value)
