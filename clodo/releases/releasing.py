@@ -133,6 +133,8 @@ def survey(site: Site, targets: Iterable[Target]) -> tuple[Surveyed, ...]:
         if is_half_way and assessment.standing is Standing.UNCHANGED:
             assessment = Assessment(Standing.CHANGED, ("a release of it was left half-way",))
         surveyed.append(Surveyed(desired, assessment, remembered, script))
+    # So that the next run reads only files that changed since.
+    site.digests.save()
     return tuple(surveyed)
 
 
