@@ -106,7 +106,7 @@ class Wrangler:
 
         scratch: A folder for what a call leaves behind while it runs; each has its own inside, removed at its end.
 
-        log: Gets each line that wrangler prints, escapes and secrets taken out, from threads of ours.
+        log: Gets each line that wrangler prints unless it is blank, escapes and secrets taken out, from threads of ours.
 
         slots: Caps how many run at once; one a core on this machine by default.
     """
@@ -346,8 +346,8 @@ class Wrangler:
             def read(line: str) -> None:
                 line = masker.mask(plain(line))
                 lines.append(line)
-                # Once compared, wrangler only complains that it was refused.
-                if session.compared is None:
+                # Once compared, wrangler only complains that it was refused. A fifth of its lines are blank.
+                if session.compared is None and line.strip():
                     self._log(line)
 
             return read
