@@ -106,7 +106,7 @@ class Wrangler:
 
         scratch: A folder for what a call leaves behind while it runs; each has its own inside, removed at its end.
 
-        log: Gets each line that wrangler prints unless it is blank, escapes and secrets taken out, from threads of ours.
+        log: Gets each line that wrangler prints, but blank ones; escapes and secrets taken out, from threads of ours.
 
         slots: Caps how many run at once; one a core on this machine by default.
     """
