@@ -56,9 +56,7 @@ def assess(desired: Desired, remembered: Live | None, listed: Script | None) -> 
         return Assessment(Standing.FIRST, (gone,))
     if remembered is None:
         return Assessment(Standing.UNKNOWN, ("the ledger does not know what is live",))
-    modified_on = listed.modified_on.isoformat() if listed.modified_on else ""
-    # Without a date nothing was noted, or nothing is told: neither shows that nobody touched it.
-    if not modified_on or (listed.etag or "", modified_on) != (remembered.script_etag, remembered.script_modified_on):
+    if not is_as_remembered(remembered, listed):
         return Assessment(Standing.FOREIGN, (f"somebody changed the Worker after release {remembered.release_id}",))
     reasons = tuple(_differences(desired, remembered))
     if reasons:
@@ -66,6 +64,13 @@ def assess(desired: Desired, remembered: Live | None, listed: Script | None) -> 
     if not desired.is_certain:
         return Assessment(Standing.UNKNOWN, ("the service's sources reach beyond what was hashed",))
     return Assessment(Standing.UNCHANGED, ())
+
+
+def is_as_remembered(remembered: Live, listed: Script) -> bool:
+    """Whether nobody touched the script since it was noted; without a date nothing shows that."""
+    modified_on = listed.modified_on.isoformat() if listed.modified_on else ""
+    noted = (remembered.script_etag, remembered.script_modified_on)
+    return bool(modified_on) and (listed.etag or "", modified_on) == noted
 
 
 def _differences(desired: Desired, remembered: Live) -> list[str]:

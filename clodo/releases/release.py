@@ -104,6 +104,8 @@ class Release:
 
         checks_triggers: Whether `verify` insists on the desired triggers; a rollback leaves them as they are.
 
+        verb: What is done, for the deployment's message.
+
         is_ours: Whether what is live is known to be as our last release left it.
 
         expects: Gets what is there before anything is written; raises when that is not what was looked at.
@@ -125,6 +127,7 @@ class Release:
         scratch: Path,
         known_zones: frozenset[str] = frozenset(),
         checks_triggers: bool = True,
+        verb: str = "released",
         is_ours: bool = False,
         expects: Callable[[Observed], None] = lambda observed: None,
         interruption: Interruption | None = None,
@@ -143,6 +146,7 @@ class Release:
         self._scratch = scratch
         self._known_zones = known_zones
         self._checks_triggers = checks_triggers
+        self._verb = verb
         self._is_ours = is_ours
         self._expects = expects
         self._tells = tells
@@ -358,7 +362,7 @@ class Release:
             deployment = self._cloudflare.deployments.create(
                 self.worker,
                 {self.version_id: 100},
-                message=f"{self.target} by Clodo, release {self.id}",
+                message=f"{self.target} {self._verb} by Clodo, release {self.id}",
                 force=True,
             )
             return {"deployment_id": deployment.id}

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from clodo.cloudflare.client import Cloudflare
 
 
+UNDOES = "Clodo undoes release"
+"""How the message of a deployment begins that puts traffic back; a rollback then knows what was not good."""
+
+
 @dataclass(frozen=True, slots=True)
 class UndoReport:
     """
@@ -195,7 +199,7 @@ class Undoing:
         if not wanted:
             # Cloudflare has no way to take a Worker's only deployment away but to delete the Worker.
             raise VerificationFailed(f"nothing was deployed before, and {', '.join(shares)} can't be taken back")
-        self._cloudflare.deployments.create(self._worker, wanted, message=f"Clodo undoes release {self.id}", force=True)
+        self._cloudflare.deployments.create(self._worker, wanted, message=f"{UNDOES} {self.id}", force=True)
         now = self._cloudflare.deployments.current(self._worker)
         if now is None or dict(now.shares) != wanted:
             raise VerificationFailed(f"Cloudflare does not report {', '.join(wanted)} as live again")

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,7 +28,7 @@ from clodo.releases.site import AccountKeys, Site
 from clodo.settings import Settings
 from clodo.wrangler.toolchain import install
 
-from .stage import TARGET, Stage, open_site, release_shop
+from .stage import TARGET, Stage, open_site, release_shop, roll_back_shop_directly
 
 BEFORE, AFTER = "before", "after"
 
@@ -73,6 +73,8 @@ class Scenario:
     url: str
     edge_url: str
     signing_key: str
+    node: str
+    fingerprint: str
     trace: str
     point: Point
 
@@ -88,6 +90,8 @@ class Scenario:
             url=keys.base_url,
             edge_url=keys.edge_url or "",
             signing_key=stage.shop.signing_key,
+            node=str(stage.toolchain.node),
+            fingerprint=stage.toolchain.fingerprint,
             trace=str(trace),
             point=point,
         )
@@ -263,10 +267,12 @@ def _act(scenario: Scenario) -> None:
         "release": release_shop,
         "reconcile": reconcile_releases,
         "rollback": lambda site: roll_back(site, site.workspace.find(TARGET), Wish()),
+        "direct": lambda site: roll_back_shop_directly(site.workspace, keys),
     }
-    with open_site(
-        Path(scenario.folder), keys, scenario.signing_key, lambda: install(Settings.from_environment())
-    ) as site:
+    toolchain = replace(
+        install(Settings.from_environment()), node=Path(scenario.node), fingerprint=scenario.fingerprint
+    )
+    with open_site(Path(scenario.folder), keys, scenario.signing_key, lambda: toolchain) as site:
         for part in WRITTEN:
             setattr(site.ledger, part, _Watched(getattr(site.ledger, part), part, fate))
         try:

@@ -19,10 +19,10 @@ from clodo.ledger import Ledger, default_path
 from clodo.ledger.journal import Entry
 from clodo.ledger.releases import Release as ReleaseRow
 from clodo.releases.outcome import Outcome
-from clodo.releases.reconciling import reconcile_releases
+from clodo.releases.reconciling import DIRECT_FOLDER, reconcile_releases
 from clodo.releases.recovery import lock_name
 from clodo.releases.releasing import Surveyed, Wish, release_target, survey
-from clodo.releases.rollback import roll_back
+from clodo.releases.rollback import roll_back, roll_back_directly
 from clodo.releases.site import AccountKeys, Site
 from clodo.releases.story import Take, directly
 from clodo.workspace.workspace import Workspace
@@ -226,6 +226,10 @@ class Stage:
         """Roll the shop back, as `clodo rollback shop` does."""
         with self.site() as site:
             return roll_back(site, site.workspace.find(TARGET), Wish(), to=to)
+
+    def roll_back_directly(self, *, to: str | None = None) -> Outcome:
+        """Roll the shop back, as `clodo rollback shop --direct` does."""
+        return roll_back_shop_directly(self.workspace, self.keys, to=to)
 
     def reconcile(self) -> tuple[Outcome, ...]:
         """Finish or undo what was left half-way, as `clodo reconcile` does."""
@@ -446,3 +450,18 @@ def survey_shop(site: Site) -> Surveyed:
 def release_shop(site: Site, *, take: Take = directly, **wish: Any) -> Outcome:
     """Release the shop, as `clodo deploy shop` does."""
     return release_target(site, survey_shop(site), Wish(**wish), take=take)
+
+
+def roll_back_shop_directly(workspace: Workspace, keys: AccountKeys, *, to: str | None = None) -> Outcome:
+    """Roll the shop back without a ledger."""
+    target = workspace.find(TARGET)
+    return roll_back_directly(
+        target,
+        workspace.effective(target),
+        workspace.portfolio.settings_of(target.service),
+        keys,
+        folder=workspace.state_dir / DIRECT_FOLDER,
+        actor="tester",
+        wish=Wish(reason="3 a.m."),
+        to=to,
+    )

@@ -13,6 +13,7 @@ from clodo.releases.outcome import Ending
 from clodo.releases.releasing import Wish, release_target
 from clodo.releases.rollout import Rollout
 
+from .numbered import quick
 from .stage import TARGET, WORKER, Stage, survey_shop
 
 SERVICE = """\
@@ -28,6 +29,13 @@ binding = "VERSION"
 HELLO = "export default { fetch: (request, env) => Response.json({ version: env.VERSION.id }) };"
 HOW_MANY = 5
 MOST_REQUESTS = 10
+
+
+@pytest.fixture
+def quick_stage(stage: Stage, tmp_path: Path) -> Stage:
+    """A stage whose uploads need no wrangler; what wrangler does is not what is tested here."""
+    stage.toolchain = quick(stage.toolchain, tmp_path)
+    return stage
 
 
 def deploy_with_wrangler(stage: Stage, folder: Path) -> None:
@@ -112,89 +120,89 @@ def deploy_other(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("edit", "lost"), [(edit_variable, "bindings X"), (edit_secret, "secrets"), (deploy_other, "code")]
 )
-def test_an_edit_in_the_dashboard_is_shown_before_it_is_overwritten(stage, edit, lost):
+def test_an_edit_in_the_dashboard_is_shown_before_it_is_overwritten(quick_stage, edit, lost):
     """A variable, a secret or a version of somebody else is no part of the workspace, and not lost unasked."""
-    assert stage.release().ending is Ending.LIVE
-    edit(stage)
-    theirs = stage.live_version
+    assert quick_stage.release().ending is Ending.LIVE
+    edit(quick_stage)
+    theirs = quick_stage.live_version
 
     with pytest.raises(Refused, match=rf"version {theirs} is live.*{lost}"):
-        stage.release()
+        quick_stage.release()
 
-    assert stage.live_version == theirs
-    assert [row.state.value for row in stage.releases()] == ["live"]
-    assert stage.release(overwrite=True).ending is Ending.LIVE
-    answer = stage.visit().json()
-    assert (answer["says"], answer["signs"]) == ("one", stage.shop.signs)
-    stage.raise_if_unsettled()
+    assert quick_stage.live_version == theirs
+    assert [row.state.value for row in quick_stage.releases()] == ["live"]
+    assert quick_stage.release(overwrite=True).ending is Ending.LIVE
+    answer = quick_stage.visit().json()
+    assert (answer["says"], answer["signs"]) == ("one", quick_stage.shop.signs)
+    quick_stage.raise_if_unsettled()
 
 
-def test_a_schedule_set_in_the_dashboard_is_shown_before_it_is_overwritten(stage):
+def test_a_schedule_set_in_the_dashboard_is_shown_before_it_is_overwritten(quick_stage):
     """Triggers that somebody else set are left alone by a release, unless it is told to overwrite them."""
-    stage.write(crons=("0 * * * *",))
-    assert stage.release().ending is Ending.LIVE
-    stage.cloudflare.schedules.put(WORKER, ["7 * * * *"])
-    stage.write(says="two")
+    quick_stage.write(crons=("0 * * * *",))
+    assert quick_stage.release().ending is Ending.LIVE
+    quick_stage.cloudflare.schedules.put(WORKER, ["7 * * * *"])
+    quick_stage.write(says="two")
 
     with pytest.raises(ReleaseFailed, match=r"what somebody else set: schedules 7 \* \* \* \*") as refused:
-        stage.release()
+        quick_stage.release()
 
     assert refused.value.exit_code == 4
-    assert (stage.crons, stage.says()) == (["7 * * * *"], "one")
-    assert stage.release(overwrite=True).ending is Ending.LIVE
-    assert (stage.crons, stage.says()) == (["0 * * * *"], "two")
-    stage.raise_if_unsettled()
+    assert (quick_stage.crons, quick_stage.says()) == (["7 * * * *"], "one")
+    assert quick_stage.release(overwrite=True).ending is Ending.LIVE
+    assert (quick_stage.crons, quick_stage.says()) == (["0 * * * *"], "two")
+    quick_stage.raise_if_unsettled()
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-def test_a_deployment_between_the_look_and_the_lock_is_not_overwritten(stage, is_first):
+def test_a_deployment_between_the_look_and_the_lock_is_not_overwritten(quick_stage, is_first):
     """Somebody deploys while the release is being prepared: it stops before it writes anything."""
     if not is_first:
-        assert stage.release().ending is Ending.LIVE
-        stage.write(says="two")
-    with stage.site() as site:
+        assert quick_stage.release().ending is Ending.LIVE
+        quick_stage.write(says="two")
+    with quick_stage.site() as site:
         surveyed = survey_shop(site)
         if is_first:
-            stage.account.put_worker(WORKER)
+            quick_stage.account.put_worker(WORKER)
         else:
-            deploy_other(stage)
-        theirs = stage.live_version
+            deploy_other(quick_stage)
+        theirs = quick_stage.live_version
         with pytest.raises(ReleaseFailed, match="somebody deployed meanwhile") as stale:
             release_target(site, surveyed, Wish())
 
     assert isinstance(stale.value.__cause__, PlanIsStale)
-    assert stage.live_version == theirs
-    assert stage.tables == ([] if is_first else ["orders"])
+    assert quick_stage.live_version == theirs
+    assert quick_stage.tables == ([] if is_first else ["orders"])
 
 
-def test_an_unchanged_portfolio_costs_no_request_a_target_and_no_wrangler(stage):
+def test_an_unchanged_portfolio_costs_no_request_a_target_and_no_wrangler(quick_stage):
     """Five targets that nobody changed: at most ten requests in all, none of them a write, and no process."""
     portfolio = '[portfolio]\nname = "five"\n'
     for number in range(HOW_MANY):
-        folder = stage.folder / f"s{number}"
+        folder = quick_stage.folder / f"s{number}"
         folder.mkdir()
-        (folder / "wrangler.toml").write_text(SERVICE.format(name=folder.name, zone=stage.account.zone))
+        (folder / "wrangler.toml").write_text(SERVICE.format(name=folder.name, zone=quick_stage.account.zone))
         (folder / "index.js").write_text(HELLO)
         portfolio += f'\n[[services.{folder.name}.smoke_tests]]\npath = "/"\nversion_json = "version"\n'
-    for file in (stage.folder / WORKER).rglob("*.*"):
+    for file in (quick_stage.folder / WORKER).rglob("*.*"):
         file.unlink()
-    (stage.folder / "portfolio.toml").write_text(portfolio)
-    with stage.site() as site:
+    (quick_stage.folder / "portfolio.toml").write_text(portfolio)
+    with quick_stage.site() as site:
         rollout = Rollout(site, site.workspace.targets, Wish())
         rollout.survey()
         for wave in rollout.waves_to_release():
             for target in wave:
                 assert rollout.release(target).ending is Ending.LIVE
-    since = last_request(stage)
-    without_node = replace(stage.toolchain, node=Path("/nowhere/node"))
+    since = last_request(quick_stage)
+    without_node = replace(quick_stage.toolchain, node=Path("/nowhere/node"))
 
-    with stage.site(toolchain=lambda: without_node) as site:
+    with quick_stage.site(toolchain=lambda: without_node) as site:
         again = Rollout(site, site.workspace.targets, Wish())
         again.survey()
 
     assert [outcome.ending for outcome in again.outcomes] == [Ending.UNCHANGED] * HOW_MANY
     assert again.waves_to_release() == ()
-    calls = stage.requests(since=since)
+    calls = quick_stage.requests(since=since)
     assert len(calls) <= MOST_REQUESTS
     assert {call["method"] for call in calls} == {"GET"}
     assert not [call for call in calls if any(f"/s{number}" in call["path"] for number in range(HOW_MANY))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,15 @@ from clodo.releases.recovery import lock_name
 from clodo.releases.story import Take
 
 from .crashing import AFTER, Point
+from .numbered import quick
 from .stage import ORDERS, WORKER, Stage, release_shop
+
+
+@pytest.fixture
+def stage(stage: Stage, tmp_path: Path) -> Stage:
+    """A stage whose uploads need no wrangler; what wrangler does is not what is tested here."""
+    stage.toolchain = quick(stage.toolchain, tmp_path)
+    return stage
 
 
 def dies(*, before: str | None = None, after: str | None = None) -> Take:
