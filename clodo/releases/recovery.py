@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from clodo.ledger.journal import Entry, Phase
 from clodo.ledger.live import Live
 from clodo.ledger.releases import Release as ReleaseRow
 from clodo.ledger.releases import ReleaseState
+from clodo.releases.interruption import Interruption
 from clodo.releases.outcome import Ending, Outcome
 from clodo.releases.release import Verified, verified_from_json
 from clodo.releases.site import Account, Site
@@ -62,11 +63,23 @@ def undoing(site: Site, account: Account, row: ReleaseRow, lock: Lock) -> Undoin
         worker=row.worker,
         cloudflare=account.cloudflare.with_lane(Lane.UNDO),
         journal=site.ledger.journal,
-        lock=lock,
+        lock=_UndoFence(lock, site.interruption),
         tester=account.tester(row.worker, lane=Lane.UNDO),
         account_subdomain=account.subdomain,
         smoke_tests=site.workspace.portfolio.settings_of(target.service).smoke_tests,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _UndoFence:
+    """An undo goes on when it is interrupted, unless somebody wants an end at once."""
+
+    lock: Lock
+    interruption: Interruption
+
+    def check(self) -> None:
+        self.interruption.raise_if_final()
+        self.lock.check()
 
 
 def close_undone(site: Site, row: ReleaseRow, report: UndoReport, why: str) -> Outcome:

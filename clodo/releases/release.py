@@ -138,7 +138,7 @@ class Release:
         self.journal = journal
         self.lock = lock
         self.progress = Progress()
-        self._interruption = interruption or Interruption()
+        self.interruption = interruption or Interruption()
         self._cloudflare = cloudflare.with_guard(self._guard)
         self._wrangler = wrangler
         self._tester = tester
@@ -437,7 +437,7 @@ class Release:
     # --- how ----------------------------------------------------------------------------------------------------------
 
     def _guard(self) -> None:
-        self._interruption.raise_if_requested()
+        self.interruption.raise_if_requested()
         self.lock.check()
 
     def _perform(

@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -176,14 +176,13 @@ class Account:
         """Return what smoke-tests *worker*."""
         tails = self.cloudflare.with_lane(lane).tails
         clock = self._site.clock
+        sleep = self._site.interruption.sleeping(clock.sleep, undoing=lane is Lane.UNDO)
 
         def open_tail(probe: str) -> AbstractContextManager[Tail]:
             only_ours: Mapping[str, object] = {"header": {"key": "x-clodo-probe", "query": probe}}
             return tails.stream(worker, filters=[only_ours])
 
-        return SmokeTester(
-            self._edge, open_tail, patience=self._site.propagation, sleep=clock.sleep, clock=clock.monotonic
-        )
+        return SmokeTester(self._edge, open_tail, patience=self._site.propagation, sleep=sleep, clock=clock.monotonic)
 
     def close(self) -> None:
         """Stop the gateway and close the connections."""
@@ -245,7 +244,8 @@ class Site:
         self.tool_log = tool_log or log
         self.interruption = interruption or Interruption()
         self.propagation = propagation
-        self.clock = clock
+        # Also an undo waits, for minutes when Cloudflare asks for it; somebody may want an end even then.
+        self.clock = replace(clock, sleep=self.interruption.sleeping(clock.sleep, undoing=True))
         self.breakers = breakers
         self.answers_within = answers_within
         self._tool_environment = tool_environment

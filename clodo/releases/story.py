@@ -63,7 +63,8 @@ def carry_out(
 
         LockLost: Somebody else took over; from then on nothing more may be written, not even an undo.
 
-        Interrupted, KeyboardInterrupt: It came when all was verified; the next run records that it is live.
+        Interrupted, KeyboardInterrupt: It came when all was verified, and the next run records that it is live; or it
+            came a second time, and the next run undoes it.
     """
     with _UndoneOnFailure(release, undo, take):
         for step, work in story:
@@ -84,7 +85,7 @@ class _UndoneOnFailure(AbstractContextManager[None]):
     def __exit__(
         self, kind: type[BaseException] | None, cause: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if cause is None or isinstance(cause, LockLost):
+        if cause is None or isinstance(cause, LockLost) or self.release.interruption.is_final:
             return
         if isinstance(what_next(self.release.journal.entries(self.release.id)), Finish):
             return

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clodo.errors import ClodoError, SmokeTestFailed, UndoIncomplete, VerificationFailed, WorkerNotFound
+from clodo.errors import (
+    ClodoError,
+    Interrupted,
+    LockLost,
+    SmokeTestFailed,
+    UndoIncomplete,
+    VerificationFailed,
+    WorkerNotFound,
+)
 from clodo.ledger.journal import Entry, Journal, Phase
 from clodo.migrations import databases as migrations
 from clodo.migrations.files import find_migrations
@@ -112,6 +120,11 @@ class Undoing:
         Put everything back that the journal says may have been changed, the latest first.
 
         A step that can't be put back doesn't keep the others from it.
+
+        Raises:
+            LockLost: Somebody else took over, and will do it.
+
+            Interrupted: Somebody wants an end at once; the next run goes on with it.
         """
         self._entries = tuple(self._journal.entries(self.id))
         todo = what_next(self._entries)
@@ -121,6 +134,8 @@ class Undoing:
             self._journal.append(self.id, step, Phase.UNDO_INTENT, {})
             try:
                 self._work(step)()
+            except (Interrupted, LockLost):
+                raise
             except ClodoError as error:
                 self._failed.append(f"{step}: {error.message}")
                 self._journal.append(self.id, step, Phase.UNDO_FAILED, {"message": error.message})
