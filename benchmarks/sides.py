@@ -71,7 +71,7 @@ class Clodo:
         ended = run(
             words,
             folder=self.services.folder,
-            environment=_inherited(),
+            environment={**_inherited(), "CLODO_CACHE_DIR": str(self._stage.cache_dir)},
             log=self._log,
         )
         targets = json.loads(ended.output)["targets"]

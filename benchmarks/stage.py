@@ -45,13 +45,19 @@ class Stage:
 
     Attributes:
         workspace: Clodo's workspace, whose cloud and server they are.
+
+        cache_dir: Clodo's cache in a measurement: the installed toolchain, but compiled code and slots of its own, so
+            that other Clodos on the machine neither warm nor block it.
     """
 
-    def __init__(self, workspace: Path, toolchain: Toolchain, cloud: Cloud, prefect: PrefectServer) -> None:
+    def __init__(
+        self, workspace: Path, cache_dir: Path, toolchain: Toolchain, cloud: Cloud, prefect: PrefectServer
+    ) -> None:
         state = read_state(embedded_cloud.folder_of(workspace))
         if state is None:
             raise RuntimeError("the embedded cloud is gone")
         self.workspace = workspace
+        self.cache_dir = cache_dir
         self.toolchain = toolchain
         self.cloud = cloud
         self.prefect = prefect
@@ -118,12 +124,14 @@ def opened() -> Iterator[Stage]:
     toolchain = install(Settings.from_environment())
     with ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clodo-benchmark-")))
-        workspace = root / "clodo"
+        workspace, cache_dir = root / "clodo", root / "cache"
         workspace.mkdir()
+        cache_dir.mkdir()
+        (cache_dir / "toolchain").symlink_to(toolchain.cache_dir / "toolchain")
         stack.callback(embedded_cloud.stop, workspace)
         cloud, _ = embedded_cloud.start(workspace, workerd=toolchain.workerd, port=0)
         stack.callback(server.stop, workspace)
         prefect, _ = server.start(workspace, port=_free_port())
-        stage = Stage(workspace, toolchain, cloud, prefect)
+        stage = Stage(workspace, cache_dir, toolchain, cloud, prefect)
         stack.callback(stage.close)
         yield stage
