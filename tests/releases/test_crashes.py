@@ -18,6 +18,7 @@ from clodo.wrangler.toolchain import Toolchain
 from tests.fixtures.embedded_cloud import account_of
 
 from .crashing import AFTER, BEFORE, NOWHERE, Crashes, Point
+from .numbered import quick
 from .stage import DATABASE, Shop, Stage
 
 FIRST_STEPS = ("note-way-back", "migrate", "upload", "smoke-test", "set-triggers", "verify")
@@ -64,6 +65,7 @@ ROLLBACK = [
     *requests(1, ROLLBACK_REQUESTS),
     *ENDING,
 ]
+UPLOADING = [*after("upload intent", "request 6"), Point("upload done", BEFORE)]
 FINISHED = {str(point) for point in (Point("verify done", AFTER), *ENDING)}
 NEXT_RUNS = ("release", "reconcile")
 
@@ -133,18 +135,20 @@ class Life:
         assert self.stage.survey().assessment.standing in standings
 
 
+Stages = Callable[..., Stage]
+
+
 @pytest.fixture(scope="module")
-def stages(
-    cloud: EmbeddedCloud, toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[], Stage]]:
-    """Makes stages that live as long as this module."""
+def stages(cloud: EmbeddedCloud, toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
+    """Makes stages that live as long as this module; hundreds of crashes are not all played with the real wrangler."""
     with ExitStack() as exits:
 
-        def make() -> Stage:
+        def make(*, has_wrangler: bool = False) -> Stage:
             folder: Path = tmp_path_factory.mktemp("workspace")
             account = exits.enter_context(account_of(cloud, cloud.new_account(name="crashes")))
             client = exits.enter_context(Cloudflare(account.account_id, account.token, cloud.url))
-            return Stage(account, folder, toolchain, client, client.d1.create(DATABASE).uuid)
+            tools = toolchain if has_wrangler else quick(toolchain, tmp_path_factory.getbasetemp())
+            return Stage(account, folder, tools, client, client.d1.create(DATABASE).uuid)
 
         yield make
 
@@ -156,7 +160,7 @@ def lives() -> list[Life]:
 
 
 @pytest.fixture
-def life(stages: Callable[[], Stage], lives: list[Life]) -> Life:
+def life(stages: Stages, lives: list[Life]) -> Life:
     """A shop that is live: the one that the test before left, if it left it well."""
     if not lives or not lives[0].is_well:
         fresh = Life(stages())
@@ -167,7 +171,7 @@ def life(stages: Callable[[], Stage], lives: list[Life]) -> Life:
     return lives[0]
 
 
-def crash_first(stage: Stage, crashes: Crashes, point: Point, next_run: str) -> None:
+def crash_first(stage: Stage, crashes: Crashes, point: Point, next_run: str) -> Life:
     """A first deploy is killed at *point*; afterwards there is no Worker, or it is live and verified."""
     life = Life(stage)
     new = life.next()
@@ -182,6 +186,7 @@ def crash_first(stage: Stage, crashes: Crashes, point: Point, next_run: str) -> 
         stage.release()
         life.raise_unless_whole(new)
         life.raise_unless_assessed(Standing.UNCHANGED)
+    return life
 
 
 def crash_redeploy(life: Life, crashes: Crashes, point: Point, next_run: str) -> None:
@@ -235,7 +240,7 @@ def sampled(matrix: list[Point], count: int) -> list[tuple[Point, str]]:
 def test_a_first_deploy_that_is_killed_somewhere_is_there_or_not_at_all(stages, crashes):
     """Killed at a random point, the next run leaves the new Worker, verified, or nothing of it."""
     for point, next_run in sampled(FIRST, 1):
-        crash_first(stages(), crashes, point, next_run)
+        crash_first(stages(has_wrangler=True), crashes, point, next_run)
 
 
 def test_a_redeploy_that_is_killed_somewhere_is_finished_or_undone(life, crashes):
@@ -262,6 +267,15 @@ def test_a_first_deploy_killed_at_any_point(stages, crashes, point, next_run):
 def test_a_redeploy_killed_at_any_point(life, crashes, point, next_run):
     """Whatever the point, the next run leaves the new version or the old one, verified, and nothing twice."""
     crash_redeploy(life, crashes, point, next_run)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("point", UPLOADING, ids=str)
+def test_a_release_killed_while_the_real_wrangler_runs(stages, crashes, point):
+    """wrangler dies with its parent, and what it had sent is found: a first deploy and a redeploy, at each request."""
+    life = crash_first(stages(has_wrangler=True), crashes, point, "release")
+
+    crash_redeploy(life, crashes, point, "reconcile")
 
 
 @pytest.mark.exhaustive
