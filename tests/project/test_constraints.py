@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -87,3 +88,13 @@ def test_every_package_for_pip_has_hashes_and_no_file_names_an_index():
     assert all("--hash=sha256:" in block for block in blocks)
     for text in (FOR_PIP, (ROOT / "pyproject.toml").read_text()):
         assert not re.search(r"index-url|extra-index|find-links|https?://[^\s\"']*(simple|pypi)", text)
+
+
+def test_no_python_is_allowed_that_prefect_refuses():
+    """uv heeds no upper bounds of dependencies, and fetches the newest Python that ours allows where it finds none."""
+    ours = SpecifierSet(PYPROJECT["project"]["requires-python"])
+    prefects = SpecifierSet(metadata.metadata("prefect")["Requires-Python"])
+    pythons = [f"3.{minor}.1" for minor in range(8, 30)]
+
+    assert "3.11.1" in ours
+    assert set(ours.filter(pythons)) <= set(prefects.filter(pythons))
