@@ -155,13 +155,12 @@ def _schedules_of(cloudflare: Cloudflare, worker: str, *, exists: bool) -> tuple
     return tuple(sorted(schedule.cron for schedule in cloudflare.schedules.get(worker))) if exists else ()
 
 
-def set_triggers(cloudflare: Cloudflare, worker: str, observed: Triggers, wanted: Triggers) -> None:
+def set_triggers(cloudflare: Cloudflare, worker: str, observed: Triggers, change: Triggers) -> None:
     """
-    Make every difference between *observed* and *wanted* disappear; what agrees is not written.
+    Write *change* over what is *observed*, from `Triggers.wanted_over` or `Triggers.way_back`.
 
-    Each write is safe to repeat. What *wanted* does not speak of is left alone.
+    Each write is safe to repeat. What *change* does not speak of is left alone.
     """
-    change = wanted.wanted_over(observed)
     if change.settings:
         cloudflare.settings.patch(worker, unversioned_settings(change.settings))
     if change.workers_dev is not None or change.previews is not None:

@@ -382,7 +382,7 @@ class Release:
             return change
 
         def work() -> dict[str, Any]:
-            set_triggers(self._cloudflare, self.worker, before, wanted)
+            set_triggers(self._cloudflare, self.worker, before, change)
             return {}
 
         self._perform(Step.SET_TRIGGERS, {"change": change.to_json()}, work)

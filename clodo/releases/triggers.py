@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -108,19 +108,20 @@ class Triggers:
         What somebody else added or set since stays; a change that was written in part is taken back in part.
         """
         before = self.restricted_to(change)
+        # What was there before had Cloudflare's defaults in it already, so here nothing less than equal will do.
         settings = {
             name: value
             for name, value in before.settings.items()
-            if _agrees(change.settings[name], now.settings.get(name))
+            if _agrees(change.settings[name], now.settings.get(name)) and value != now.settings.get(name)
         }
-        return Triggers(
+        back = Triggers(
             routes=_without(before.routes, change.routes, now.routes),
             domains=_without(before.domains, change.domains, now.domains),
             schedules=_without(before.schedules, change.schedules, now.schedules),
             workers_dev=before.workers_dev,
             previews=before.previews,
-            settings=settings,
-        ).wanted_over(now)
+        )
+        return replace(back.wanted_over(now), settings=settings)
 
     def set_elsewhere(self, remembered: Triggers, observed: Triggers) -> Triggers:
         """Return the parts of *observed* that somebody else set since *remembered*, and that this wish would change."""
