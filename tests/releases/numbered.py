@@ -77,6 +77,7 @@ name = "numbered"
 
 [services.{worker}]
 secrets = ["KEY"]
+on_failure = {{ database = "{on_failure}" }}
 
 [[services.{worker}.smoke_tests]]
 path = "/health"
@@ -138,6 +139,8 @@ class Numbered:
     number: int = 0
     previews: bool = True
     workers_dev: bool = True
+    has_down_files: bool = False
+    on_failure: str = "keep"
     answers_within: timedelta = timedelta(seconds=20)
     said: list[str] = field(default_factory=list)
     ledger_url: str | None = None
@@ -186,7 +189,11 @@ class Numbered:
         (folder / "index.js").write_text(CODE.format(number=number, worker=self.worker, live_status=live_status))
         first = "CREATE TABLE IF NOT EXISTS log (text TEXT);\n"
         (migrations / f"{number:04}_state.sql").write_text(f"{first}CREATE TABLE state_{number} (id INTEGER);\n")
-        (self.root / "portfolio.toml").write_text(PORTFOLIO.format(worker=self.worker, number=number))
+        if self.has_down_files:
+            (migrations / f"{number:04}_state.down.sql").write_text(f"DROP TABLE state_{number};\n")
+        (self.root / "portfolio.toml").write_text(
+            PORTFOLIO.format(worker=self.worker, number=number, on_failure=self.on_failure)
+        )
 
     @contextmanager
     def site(self, **differences: Any) -> Iterator[Site]:

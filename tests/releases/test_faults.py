@@ -7,7 +7,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -107,14 +107,48 @@ def cells_of(spots: tuple[Spot, ...]) -> list[Cell]:
     return cells
 
 
+@dataclass(frozen=True)
+class Kind:
+    """
+    What is rehearsed.
+
+    Attributes:
+        is_first: A first deploy, each of a Worker of its own; else code, secret, migration and all triggers change.
+
+        is_undone: It fails at its very end, in front of users, and the calls of the undo go wrong.
+
+        previews: Whether there are preview URLs; else the new version is asked at 0 %.
+
+        has_down_files, on_failure: What becomes of the schema.
+    """
+
+    is_first: bool = False
+    is_undone: bool = False
+    previews: bool = True
+    has_down_files: bool = False
+    on_failure: str = "keep"
+
+
+KINDS = {
+    "redeploy": Kind(),
+    "redeploy at 0 %": Kind(previews=False),
+    "first deploy": Kind(is_first=True),
+    "undo": Kind(is_undone=True),
+    "undo at 0 %": Kind(is_undone=True, previews=False),
+    "undo with down files": Kind(is_undone=True, has_down_files=True),
+    "undo by time travel": Kind(is_undone=True, on_failure="time-travel"),
+    "undo of a first deploy": Kind(is_first=True, is_undone=True, has_down_files=True),
+}
+
+
 class Rehearsal:
     """Releases one state after the other while a call goes wrong, and looks at what each leaves."""
 
-    def __init__(self, make: Callable[[], Numbered], folder: Path, kind: str) -> None:
+    def __init__(self, make: Callable[[], Numbered], folder: Path, kind: Kind) -> None:
         self.service = make()
         self._make = make
-        self._is_first = "first" in kind
-        self.is_undone = "undo" in kind
+        self._is_first = kind.is_first
+        self.is_undone = kind.is_undone
         self._real = self.service.toolchain
         self._quick = quick(self._real, folder)
         self._numbers = itertools.count(1)
@@ -233,7 +267,7 @@ class Rehearsal:
             "domains": [f"www-{service.worker}-{number}.{service.account.zone}"],
             "schedules": [f"{number % 60} * * * *"],
             "workers_dev": True,
-            "previews": True,
+            "previews": service.previews,
             "observability": number % 2 == 0,
         }
 
@@ -270,16 +304,22 @@ def calls_of(rehearsal: Rehearsal, *, by_wrangler: bool, live_status: int) -> tu
     return spots_of(cloud.calls(since=since), service.account, service.worker)
 
 
-@pytest.fixture(params=["redeploy", "first deploy", "undo", "undo of a first deploy"])
-def rehearsal(request: pytest.FixtureRequest, account: CloudAccount, toolchain: Toolchain, tmp_path: Path) -> Rehearsal:
-    """Releases in which all changes that can, and their undos; first deploys each of a Worker of their own."""
+@pytest.fixture
+def rehearse(account: CloudAccount, toolchain: Toolchain, tmp_path: Path) -> Callable[[str], Rehearsal]:
+    """Given the name of a kind, makes a rehearsal of it."""
     numbers = itertools.count(1)
 
-    def make() -> Numbered:
-        number = next(numbers)
-        return Numbered.create(account, toolchain, tmp_path / f"workspace-{number}", f"svc{number}")
+    def rehearsal(name: str) -> Rehearsal:
+        kind = KINDS[name]
 
-    return Rehearsal(make, tmp_path, request.param)
+        def make() -> Numbered:
+            number = next(numbers)
+            made = Numbered.create(account, toolchain, tmp_path / f"workspace-{number}", f"svc{number}")
+            return replace(made, previews=kind.previews, has_down_files=kind.has_down_files, on_failure=kind.on_failure)
+
+        return Rehearsal(make, tmp_path, kind)
+
+    return rehearsal
 
 
 def play_all(rehearsal: Rehearsal, cells: list[Cell], capsys: pytest.CaptureFixture[str]) -> None:
@@ -296,25 +336,27 @@ def play_all(rehearsal: Rehearsal, cells: list[Cell], capsys: pytest.CaptureFixt
     assert not wrong, "\n\n".join(wrong)
 
 
-def test_a_release_whose_calls_go_wrong_ends_live_or_undone(rehearsal, capsys):
+def test_a_release_whose_calls_go_wrong_ends_live_or_undone(rehearse, capsys):
     """A sample of the matrix: whatever becomes of a call, the target is on the new version or as it was."""
     seed = random.SystemRandom().randrange(10**6)
     chance = random.Random(seed)
-    cells = cells_of(recorded(rehearsal))
-    with_wrangler = [cell for cell in cells if cell.spot.uploads]
-    others = [cell for cell in cells if not cell.spot.uploads]
-    chosen = chance.sample(with_wrangler, min(1, len(with_wrangler))) + chance.sample(others, 3)
-    with capsys.disabled():
-        print(f"\nseed {seed}: " + "; ".join(map(str, chosen)))  # noqa: T201
-
-    play_all(rehearsal, chosen, capsys)
+    for kind in ("redeploy", chance.choice(sorted(KINDS.keys() - {"redeploy"}))):
+        rehearsal = rehearse(kind)
+        cells = cells_of(recorded(rehearsal))
+        with_wrangler = [cell for cell in cells if cell.spot.uploads]
+        others = [cell for cell in cells if not cell.spot.uploads]
+        chosen = chance.sample(with_wrangler, min(1, len(with_wrangler))) + chance.sample(others, 3)
+        with capsys.disabled():
+            print(f"\nseed {seed}, {kind}: " + "; ".join(map(str, chosen)))  # noqa: T201
+        play_all(rehearsal, chosen, capsys)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_each_call_of_a_release_goes_wrong_in_each_way(rehearsal, fault, capsys):
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_call_of_a_release_goes_wrong_in_each_way(rehearse, kind, fault, capsys):
     """The whole matrix."""
-    cells = [cell for cell in cells_of(recorded(rehearsal)) if cell.fault == fault]
+    rehearsal = rehearse(kind)
 
-    play_all(rehearsal, cells, capsys)
+    play_all(rehearsal, [cell for cell in cells_of(recorded(rehearsal)) if cell.fault == fault], capsys)
