@@ -44,9 +44,15 @@ class Assessment:
         return self.standing in (Standing.FOREIGN, Standing.UNKNOWN)
 
 
-def assess(desired: Desired, remembered: Live | None, listed: Script | None) -> Assessment:
+def assess(
+    desired: Desired, remembered: Live | None, listed: Script | None, triggers: Triggers | None = None
+) -> Assessment:
     """
     Compare what is desired with what the ledger remembers and the account's list of scripts says.
+
+    Args:
+        triggers: What is remembered of them, brought up to date where the account's lists tell; by default what is
+            remembered.
 
     "Unchanged" needs all of it: the same inputs, a hash that surely covers them, the same secrets and triggers, and a
     script that nobody has touched since our own last look.
@@ -58,7 +64,7 @@ def assess(desired: Desired, remembered: Live | None, listed: Script | None) -> 
         return Assessment(Standing.UNKNOWN, ("the ledger does not know what is live",))
     if not is_as_remembered(remembered, listed):
         return Assessment(Standing.FOREIGN, (f"somebody changed the Worker after release {remembered.release_id}",))
-    reasons = tuple(_differences(desired, remembered))
+    reasons = tuple(_differences(desired, remembered, triggers or Triggers.from_json(remembered.triggers)))
     if reasons:
         return Assessment(Standing.CHANGED, reasons)
     if not desired.is_certain:
@@ -73,14 +79,13 @@ def is_as_remembered(remembered: Live, listed: Script) -> bool:
     return bool(modified_on) and (listed.etag or "", modified_on) == noted
 
 
-def _differences(desired: Desired, remembered: Live) -> list[str]:
+def _differences(desired: Desired, remembered: Live, now: Triggers) -> list[str]:
     reasons: list[str] = []
     if desired.migrations_digest != remembered.migrations_digest:
         reasons.append("migrations")
     if desired.secrets_fingerprint != remembered.secrets_fingerprint:
         reasons.append("secrets")
-    triggers = desired.triggers.wanted_over(Triggers.from_json(remembered.triggers))
-    reasons.extend(triggers.describe())
+    reasons.extend(desired.triggers.wanted_over(now).describe())
     if desired.input_hash != remembered.input_hash and not reasons:
         reasons.append("code or configuration")
     return reasons

@@ -7,7 +7,7 @@ A single release and each target of a portfolio go through `release_target`; the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from clodo.ledger.releases import ReleaseKind
 from clodo.releases.assessment import Assessment, Standing, assess
 from clodo.releases.closer_look import Look, foreign_triggers, look_closer
 from clodo.releases.desired import Desired
+from clodo.releases.listing import Listing
 from clodo.releases.observed import Observed
 from clodo.releases.outcome import Ending, Outcome
 from clodo.releases.recovery import close_live, close_undone, interrupted_releases, lock_name, recover, undoing
@@ -111,7 +112,7 @@ class Surveyed:
 
 def survey(site: Site, targets: Iterable[Target]) -> tuple[Surveyed, ...]:
     """
-    Compare all *targets* with what is live: one list of scripts an account, no request a target.
+    Compare all *targets* with what is live: lists of an account's scripts, domains and routes, no request a target.
 
     A target whose last release was left half-way is never unchanged: nobody knows what that release did to it.
 
@@ -119,16 +120,19 @@ def survey(site: Site, targets: Iterable[Target]) -> tuple[Surveyed, ...]:
         BadConfiguration, NotFound: Something is named that isn't there; the message says where.
     """
     half_way = frozenset(site.ledger.releases.unfinished_workers())
-    listed: dict[str, Mapping[str, Script]] = {}
+    listings: dict[str, Listing] = {}
     surveyed: list[Surveyed] = []
     for target in targets:
         account = site.account_of(target)
-        if account.keys.account_id not in listed:
-            listed[account.keys.account_id] = {script.id: script for script in account.cloudflare.scripts.list()}
+        listing = listings.setdefault(account.keys.account_id, Listing(account.cloudflare))
+        # Before anything that takes time: whatever changes later shows as another *modified_on* then.
+        listing.read()
         desired = resolve(site, target)
         remembered = site.ledger.live.get(str(target))
-        script = listed[account.keys.account_id].get(desired.worker)
-        assessment = assess(desired, remembered, script)
+        script = listing.script(desired.worker)
+        noted = Triggers.from_json(remembered.triggers) if remembered and remembered.triggers else None
+        now = listing.triggers(desired.worker, noted) if noted is not None and script is not None else None
+        assessment = assess(desired, remembered, script, now)
         is_half_way = (account.keys.account_id, desired.worker) in half_way
         if is_half_way and assessment.standing is Standing.UNCHANGED:
             assessment = Assessment(Standing.CHANGED, ("a release of it was left half-way",))

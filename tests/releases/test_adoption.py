@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from clodo.errors import PlanIsStale, Refused, ReleaseFailed
+from clodo.releases.assessment import Standing
 from clodo.releases.outcome import Ending
 from clodo.releases.releasing import Wish, release_target
 from clodo.releases.rollout import Rollout
@@ -152,6 +153,51 @@ def test_a_schedule_set_in_the_dashboard_is_shown_before_it_is_overwritten(quick
     assert quick_stage.release(overwrite=True).ending is Ending.LIVE
     assert (quick_stage.crons, quick_stage.says()) == (["0 * * * *"], "two")
     quick_stage.raise_if_unsettled()
+
+
+def test_a_route_that_somebody_took_away_is_no_unchanged_target(quick_stage):
+    """Nobody changed the workspace or the Worker, but a route is gone: it is shown, and put back when told to."""
+    zone = quick_stage.account.zone
+    quick_stage.write(routes=(f"{zone}/*", f"www.{zone}/*"))
+    assert quick_stage.release().ending is Ending.LIVE
+    (found,) = [
+        route
+        for route in quick_stage.cloudflare.routes.list(quick_stage.account.zone_id)
+        if route.pattern == f"www.{zone}/*"
+    ]
+    quick_stage.cloudflare.routes.delete(quick_stage.account.zone_id, found.id)
+
+    surveyed = quick_stage.survey()
+    with pytest.raises(ReleaseFailed, match=f"what somebody else set: routes {zone}/") as refused:
+        quick_stage.release()
+
+    assert surveyed.assessment.standing is Standing.CHANGED
+    assert surveyed.describe() == (f"routes {zone}/*, www.{zone}/*",)
+    assert refused.value.exit_code == 4
+    assert quick_stage.routes == [f"{zone}/*"]
+    assert quick_stage.release(overwrite=True).ending is Ending.LIVE
+    assert quick_stage.routes == sorted([f"{zone}/*", f"www.{zone}/*"])
+    quick_stage.raise_if_unsettled()
+
+
+def test_a_domain_that_somebody_gave_away_is_no_unchanged_target(quick_stage):
+    """A custom domain that leads to another Worker by now is shown, and not taken back silently."""
+    hostname = f"buy.{quick_stage.account.zone}"
+    domain = f'routes = [{{ pattern = "{hostname}", custom_domain = true }}]'
+    quick_stage.write(more=domain)
+    assert quick_stage.release().ending is Ending.LIVE
+    assert quick_stage.release().ending is Ending.UNCHANGED
+    quick_stage.account.put_worker("other")
+    (ours,) = quick_stage.cloudflare.domains.list(hostname=hostname)
+    quick_stage.cloudflare.domains.detach(ours.id)
+    quick_stage.cloudflare.domains.attach(hostname, "other", zone_id=quick_stage.account.zone_id)
+
+    assert quick_stage.survey().describe() == (f"domains {hostname}",)
+    with pytest.raises(ReleaseFailed, match="what somebody else set: domains none"):
+        quick_stage.release()
+    with pytest.raises(ReleaseFailed, match=f"{hostname} belongs to the Worker other"):
+        quick_stage.release(overwrite=True)
+    assert quick_stage.account.visit(hostname).text == "hello"
 
 
 @pytest.mark.parametrize("is_first", [True, False])
