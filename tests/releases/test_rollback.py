@@ -47,9 +47,19 @@ def stage(stage: Stage, tmp_path: Path) -> Stage:
 
 
 @pytest.fixture(params=["with the ledger", "directly"])
-def roll_back(request: pytest.FixtureRequest, stage: Stage) -> Callable[..., Outcome]:
+def in_either_way(request: pytest.FixtureRequest, stage: Stage) -> Callable[..., Outcome]:
     """Rolls the shop back in one of the two ways; the direct one has no ledger."""
-    if request.param == "with the ledger":
+    return in_one_way(request.param, stage)
+
+
+@pytest.fixture(params=["with the ledger", pytest.param("directly", marks=pytest.mark.exhaustive)])
+def roll_back(request: pytest.FixtureRequest, stage: Stage) -> Callable[..., Outcome]:
+    """The same, where the two ways hardly differ."""
+    return in_one_way(request.param, stage)
+
+
+def in_one_way(way: str, stage: Stage) -> Callable[..., Outcome]:
+    if way == "with the ledger":
         return stage.roll_back
 
     def directly(**options: Any) -> Outcome:
@@ -78,22 +88,22 @@ def test_the_version_before_is_live_again_and_triggers_and_data_stay(stage):
     stage.raise_if_unsettled()
 
 
-def test_going_back_again_goes_further_back(stage, roll_back):
+def test_going_back_again_goes_further_back(stage, in_either_way):
     """A version that was gone back from is not good: the next rollback passes it over, with and without a ledger."""
     one, two, three = (live(stage, says) for says in ("one", "two", "three"))
     assert stage.live_version == three
 
-    first = roll_back()
-    second = roll_back()
+    first = in_either_way()
+    second = in_either_way()
 
     assert (first.version_id, second.version_id) == (two, one)
     assert stage.says() == "one"
     with pytest.raises(NoWayBack):
-        roll_back()
+        in_either_way()
     assert stage.says() == "one"
 
 
-def test_a_version_that_failed_is_no_way_back(stage, roll_back):
+def test_a_version_that_failed_is_no_way_back(stage, in_either_way):
     """It had all the traffic for a moment and was undone; going back never leads there."""
     live(stage, "one")
     stage.write(says="two", live_status=500)
@@ -101,7 +111,7 @@ def test_a_version_that_failed_is_no_way_back(stage, roll_back):
         stage.release()
 
     with pytest.raises(NoWayBack) as none:
-        roll_back()
+        in_either_way()
 
     assert none.value.exit_code == 10
     assert "--to" in (none.value.hint or "")
