@@ -6,6 +6,7 @@ Next door: `story` says in which order the steps come, `undo` puts back what the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,6 +23,7 @@ from clodo.errors import (
 )
 from clodo.ledger.journal import Journal, Phase
 from clodo.migrations import databases as migrations
+from clodo.migrations.contents import Contents, read_contents
 from clodo.releases.addresses import Address, addresses_of
 from clodo.releases.desired import Database, Desired
 from clodo.releases.interruption import Interruption
@@ -36,6 +38,10 @@ from clodo.wrangler.uploads import Stamp
 if TYPE_CHECKING:
     from clodo.cloudflare.client import Cloudflare
     from clodo.wrangler.commands import Uploaded, Wrangler
+
+
+CONTENTS_BYTES = 10_000
+"""Room in the journal for what the databases of a release held before it."""
 
 
 class Fence(Protocol):
@@ -220,7 +226,7 @@ class Release:
         if not todo:
             return {}
         intent = {
-            "databases": [self._database_intent(database) for database in todo],
+            "databases": [self._database_intent(database, among=len(todo)) for database in todo],
             "on_failure": self.desired.settings.on_failure.database,
         }
 
@@ -481,7 +487,7 @@ class Release:
         status.raise_if_unsafe()
         return status
 
-    def _database_intent(self, database: Database) -> dict[str, Any]:
+    def _database_intent(self, database: Database, *, among: int) -> dict[str, Any]:
         binding = self._binding(database)
         return {
             "name": database.name,
@@ -490,8 +496,18 @@ class Release:
             "pattern": binding.migrations_pattern or "*.sql",
             "table": binding.migrations_table,
             "pending": list(self.progress.pending[database.name]),
-            "bookmark": self._cloudflare.d1.bookmark(database.database_id),
+            **self._contents(database, binding, CONTENTS_BYTES // among),
         }
+
+    def _contents(self, database: Database, binding: DatabaseBinding, limit: int) -> dict[str, Any]:
+        """Return where to go back to and, if that may come to it, what must still be there before anybody does."""
+        d1 = self._cloudflare.d1
+        may_go_back = self.desired.settings.on_failure.database == "time-travel" or bool(self.progress.baseline)
+        if may_go_back:
+            noted = read_contents(d1, database.database_id, leaving_out=[binding.migrations_table]).to_json()
+            if len(json.dumps(noted)) <= limit:
+                return noted
+        return Contents(d1.bookmark(database.database_id)).to_json()
 
     def _write_config(self) -> Path:
         """Preview URLs are on during a first deploy unless the config forbids them; other triggers come later."""

@@ -22,6 +22,7 @@ from clodo.errors import (
 )
 from clodo.ledger.journal import Entry, Journal, Phase
 from clodo.migrations import databases as migrations
+from clodo.migrations.contents import Contents, holds_the_same
 from clodo.migrations.files import find_migrations
 from clodo.releases.addresses import addresses_of
 from clodo.releases.observed import Observed, observe_triggers, set_triggers
@@ -325,6 +326,7 @@ class Undoing:
                 applied,
                 pattern=database["pattern"],
                 table=database["table"],
+                pause=self._cloudflare.clock.sleep,
             )
             self._put_back.append(f"{name}: ran the down files of {names}")
             return
@@ -368,15 +370,20 @@ class Undoing:
         """
         Restore the bookmark from before our first statement, if that provably loses nothing.
 
-        Nobody may have written after our last statement: the bookmark now must equal the one taken right after it, and
-        the answer's *previous_bookmark* must confirm it. If it doesn't, somebody wrote in between: go forward again.
+        Nobody may have written after our last statement: the bookmark now must equal the one taken right after it. Nor
+        between the bookmark and our first statement, or between our last one and its bookmark, which no bookmark tells:
+        so every row of before must be there as it was, and no other. And the answer's *previous_bookmark* must confirm
+        that nobody wrote while we looked; if it doesn't, go forward again.
         """
-        if last is None or self._cloudflare.d1.bookmark(database["id"]) != last:
+        d1, database_id = self._cloudflare.d1, str(database["id"])
+        if last is None or d1.bookmark(database_id) != last:
             return False
-        restored = self._cloudflare.d1.restore(database["id"], bookmark=database["bookmark"])
+        if not holds_the_same(d1, database_id, Contents.from_json(database)):
+            return False
+        restored = d1.restore(database_id, bookmark=database["bookmark"])
         if restored.previous_bookmark == last:
             return True
-        self._cloudflare.d1.restore(database["id"], bookmark=restored.previous_bookmark)
+        d1.restore(database_id, bookmark=restored.previous_bookmark)
         return False
 
 
