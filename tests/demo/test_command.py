@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -67,6 +68,11 @@ class Demo:
         return found
 
 
+def worker_count() -> int:
+    """Return how many processes run tests now."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+
+
 Start = Callable[..., Demo]
 
 
@@ -114,7 +120,8 @@ def test_all_claims_hold_and_nothing_is_left_running(start):
     demo = start("--json")
     document = json.loads(demo.end(status=0))
 
-    assert time.monotonic() - began < 90
+    # Alone on two cores; beside another worker's tests it has half of them.
+    assert time.monotonic() - began < (90 if worker_count() == 1 else 180)
     assert document["ok"] is True
     assert [(check["name"], check["ok"]) for check in document["checks"]] == [(name, True) for name in CLAIMS]
     assert document["ui_url"].startswith("http://127.0.0.1:")
