@@ -113,7 +113,10 @@ def test_the_readme_begins_with_the_two_commands_and_stays_short():
     text = (ROOT / "README.md").read_text()
     first = FENCE.findall(text)[0].splitlines()[1:-1]
 
-    assert [line.split("  ")[0] for line in first] == ["pip install uv && uv run clodo demo", "uv run pytest"]
+    assert [line.split("  ")[0] for line in first] == [
+        'pip install uv && uv run --python "$(command -v python3)" clodo demo',
+        "uv run pytest",
+    ]
     assert len(text.splitlines()) <= 60
 
 
