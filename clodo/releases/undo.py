@@ -335,8 +335,8 @@ class Undoing:
             self._put_back.append(f"{name}: went back in time to before {applied[0]}; nobody had written since")
         elif works is False:
             raise VerificationFailed(
-                f"{name}: {why} on the schema of {names}, there is no down file, and going back in time would lose"
-                " rows that were written since"
+                f"{name}: {why} on the schema of {names}, there is no down file, and nothing proves that going back in"
+                " time would lose no row"
             )
         else:
             self._kept.append(f"{name}: the schema of {names}, {why}")
