@@ -135,6 +135,7 @@ def test_a_target_is_planned_released_and_then_left_alone(shop):
     assert ("verify", "done") in [(step["step"], step["phase"]) for step in steps]
 
 
+@pytest.mark.exhaustive
 def test_a_person_sees_steps_on_standard_error_and_a_table_on_standard_output(shop):
     """Progress is narrated beside the result, which ends with a line that counts."""
     shop.write("api")
@@ -192,6 +193,7 @@ def test_ctrl_c_in_the_middle_is_undone_first(shop, prefect_server):
     assert shop.told("release", "list")[0]["state"] == "undone"
 
 
+@pytest.mark.exhaustive
 def test_a_portfolio_of_which_one_fails_is_partly_done(shop):
     """When some targets are as desired and some are not, the status is 3 and all are listed."""
     shop.write("api", "web", more="")
@@ -205,6 +207,7 @@ def test_a_portfolio_of_which_one_fails_is_partly_done(shop):
     }
 
 
+@pytest.mark.exhaustive
 def test_rolling_back_returns_to_the_version_before(shop):
     """`clodo rollback` asks, and then gives all traffic to the last good version."""
     shop.write("api")
@@ -283,6 +286,7 @@ def test_a_protected_environment_is_asked_for_before_anything_starts(shop):
     assert shop.told("release", "list") == []
 
 
+@pytest.mark.exhaustive
 def test_a_protected_environment_wants_a_shared_ledger(shop):
     """A yes is not enough where other machines can't see the ledger; that has to be said too."""
     shop.write("api", more="protected = true")
@@ -327,6 +331,7 @@ def test_an_account_nobody_saved_is_bad_configuration(shop):
     assert "nobody-saved-me" in shop.refused("deploy", "api", status=2)
 
 
+@pytest.mark.exhaustive
 def test_the_status_tells_what_is_live_and_whose_it_is(shop):
     """Each target is as recorded, changed or deleted elsewhere, not ours, or not deployed."""
     shop.write("api", "web", "foreign", "gone", "edited")

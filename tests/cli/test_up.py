@@ -120,6 +120,7 @@ def test_everything_is_started_and_says_where_it_is(running):
     assert Path(running.told["prefect"]["credentials_file"]).read_text().count(found.credentials.auth_string) == 1
 
 
+@pytest.mark.exhaustive
 def test_a_second_up_says_what_runs_already(running):
     """Doing it again starts nothing and changes nothing."""
     told = json.loads(running.clodo("up", "--json").stdout)
@@ -170,6 +171,7 @@ def test_a_rollout_from_the_form_works_like_one_from_the_command_line(running):
     _nowhere(running.workspace, cloud.token, except_for=("emulator",))
 
 
+@pytest.mark.exhaustive
 def test_a_port_that_is_taken_is_named(running, tmp_path):
     """Asking for a port on which something listens ends with a sentence, and what was started is stopped again."""
     port = running.told["prefect"]["ui_url"].rpartition(":")[2]

@@ -115,7 +115,12 @@ def everything(process: Process) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGTERM, signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive)]
+    "number",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.exhaustive),
+        pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive),
+    ],
 )
 def test_everything_comes_back(started: Any, number: int) -> None:
     """After a stop, an interrupt or kill -9, the next start has the same account, Workers, data and answers."""

@@ -287,7 +287,7 @@ def postgresql() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.exhaustive)])
 def on_each_ledger(request: pytest.FixtureRequest, service: Numbered) -> Numbered:
     """The service with its ledger in a file, and in PostgreSQL."""
     if request.param == "postgresql":

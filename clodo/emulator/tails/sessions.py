@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 from collections.abc import Callable, Mapping
@@ -130,7 +131,9 @@ class TailSessions:
             self._runtime.close_tail(listener)
             tail.queues.discard(waiting)
             if socket.application_state is WebSocketState.CONNECTED:
-                await socket.close()
+                # A reader that hung up needs no goodbye.
+                with contextlib.suppress(WebSocketDisconnect):
+                    await socket.close()
 
     def listeners(self, account_id: str, script: str) -> int:
         """Return how many WebSockets are receiving the Worker's events now."""
