@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -87,4 +88,6 @@ def _say(text: str) -> None:
 if __name__ == "__main__":
     # With it Python would compile all that it imports again each time, which no user's machine does.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # Whoever ends it must not leave its servers behind.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     app()
