@@ -26,7 +26,7 @@ STEPS = ("note-way-back", "migrate", "check-live", "upload", "smoke-test", "roll
 ROLLBACK_STEPS = ("note-way-back", "roll-out", "verify")
 UNDONE_STEPS = ("set-triggers", "roll-out", "smoke-test", "upload", "migrate")
 # How many requests that may write a release of each kind sends; D1 queries that only read are among them.
-FIRST_REQUESTS, REQUESTS, UNDO_REQUESTS, ROLLBACK_REQUESTS = 9, 10, 6, 1
+FIRST_REQUESTS, REQUESTS, UNDO_REQUESTS, ROLLBACK_REQUESTS = 11, 10, 5, 1
 
 
 def points(*whats: str) -> list[Point]:
