@@ -62,6 +62,7 @@ def test_a_claim_is_false_while_what_it_claims_is_broken(rehearsal, checked, clo
         assert again.ok, again.detail
 
 
+@pytest.mark.exhaustive
 def test_a_rehearsal_that_breaks_off_says_why_and_claims_nothing(cloud, prefect_server, tmp_path):
     """When the first act fails, the rest is left out, a sentence says what failed, and no line is true by default."""
     keys = cloud.new_account(name="broken demo")

@@ -116,6 +116,7 @@ def test_what_a_failed_version_lacked_is_still_there(service):
     assert told_by(service) == digests({"KEY": "second", "OTHER": "stays"})
 
 
+@pytest.mark.exhaustive
 def test_a_secret_of_the_dashboard_survives_releases_that_fail_and_that_succeed(service):
     """What somebody saved by hand is carried over from the live version, never from one that failed."""
     release(service, {"KEY": "first"})
