@@ -6,7 +6,7 @@ Every step looks before it writes, so that it can be repeated, and reads back wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -385,11 +385,3 @@ class Undoing:
             return True
         d1.restore(database_id, bookmark=restored.previous_bookmark)
         return False
-
-
-def phrases(entries: Iterable[Entry]) -> tuple[str, ...]:
-    """Return the journal's lines as a person reads them: step, phase, reason."""
-    return tuple(
-        f"{entry.step}: {entry.phase}" + (f" ({entry.detail['message']})" if "message" in entry.detail else "")
-        for entry in entries
-    )
