@@ -95,9 +95,11 @@ class Database:
 
     Args:
         path: Where it is or will be; made with mode 0600.
+
+        schema: What a new file is made with.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, schema: str = SCHEMA) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         path.chmod(0o600)
         self._connection = apsw.Connection(str(path))
@@ -109,7 +111,7 @@ class Database:
         self._connection.row_trace = _row_as_dict
         if self.value("PRAGMA user_version") == 0:
             with self.transaction():
-                self._connection.execute(SCHEMA)
+                self._connection.execute(schema)
                 self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def close(self) -> None:
@@ -144,6 +146,23 @@ class Database:
         places = ", ".join("?" for _ in row)
         verb = "INSERT OR REPLACE" if replace else "INSERT"
         self.run(f"{verb} INTO {table}({columns}) VALUES({places})", [_stored(value) for value in row.values()])
+
+    def upgrade(self, room: str, steps: Sequence[str]) -> None:
+        """
+        Bring the tables of one room up to date.
+
+        Args:
+            room: Whose tables they are; how many of its steps were taken is kept under this name.
+
+            steps: Statements, oldest first; only ever appended to. Those not taken yet are, all or none.
+        """
+        name = f"schema of {room}"
+        with self.transaction():
+            taken = int(self.value("SELECT value FROM settings WHERE name = ?", (name,)) or 0)
+            for step in steps[taken:]:
+                self.run(step)
+            if len(steps) > taken:
+                self.insert("settings", {"name": name, "value": str(len(steps))}, replace=True)
 
     def _is_in_transaction(self) -> bool:
         return self._connection.in_transaction

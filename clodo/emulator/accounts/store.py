@@ -163,16 +163,22 @@ class Accounts:
         )
         if row is None or not hmac.compare_digest(row["digest"], digest):
             return None
-        return Caller(
-            token_id=row["id"],
-            token_name=row["name"],
-            owner=row["owner"],
-            user_id=row["user_id"],
-            email=row["email"],
-            status=row["status"],
-            expires_on=row["expires_on"],
-            account_ids=tuple(json.loads(row["account_ids"])),
+        return _caller(row)
+
+    def token_by_id(self, token_id: str) -> tuple[Caller, str] | None:
+        """
+        Return whose the token with this id is, and the SHA-256 of its value in hex; None if there is no such token.
+
+        R2's keys are made of the two: the id is the access key id, the digest the secret access key.
+
+        Source:
+            https://developers.cloudflare.com/r2/api/tokens/#get-s3-api-credentials-from-an-api-token
+        """
+        row = self._database.row(
+            "SELECT tokens.*, users.email FROM tokens JOIN users ON users.id = tokens.user_id WHERE tokens.id = ?",
+            (token_id,),
         )
+        return None if row is None else (_caller(row), row["digest"])
 
     def subdomain(self, account_id: str) -> str | None:
         """Return the account's workers.dev subdomain."""
@@ -238,6 +244,19 @@ class Accounts:
         }
         self._database.insert("tokens", row)
         return token_id
+
+
+def _caller(row: Row) -> Caller:
+    return Caller(
+        token_id=row["id"],
+        token_name=row["name"],
+        owner=row["owner"],
+        user_id=row["user_id"],
+        email=row["email"],
+        status=row["status"],
+        expires_on=row["expires_on"],
+        account_ids=tuple(json.loads(row["account_ids"])),
+    )
 
 
 def new_token() -> str:
