@@ -11,7 +11,8 @@ from clodo.migrations.databases import (
     revert,
     status,
 )
-from clodo.migrations.files import CONTRACT_MARK, Migration, digest, find_migrations
+from clodo.migrations.files import Migration, digest, find_migrations
+from clodo.migrations.marks import CONTRACT_MARK, Waiver
 from clodo.migrations.plan import AppliedRow, Finding, MigrationStatus, Problem
 from clodo.migrations.statements import Statement, split
 
@@ -28,6 +29,7 @@ __all__ = [
     "Problem",
     "Rows",
     "Statement",
+    "Waiver",
     "Which",
     "apply",
     "digest",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import math
 import re
@@ -11,10 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clodo.errors import BadConfiguration
+from clodo.migrations.marks import Waiver, read_marks
 from clodo.migrations.statements import Statement, split
-
-CONTRACT_MARK = "-- clodo: contract"
-"""A file with this line among its first comments is a contract migration."""
 
 DOWN = ".down.sql"
 """How the file ends that undoes the migration of the same name."""
@@ -44,9 +41,12 @@ class Migration:
 
         sha256: Of its text, its line ends made LF, so that a checkout on another system is no edit; 64 hex digits.
 
-        is_contract: Does it drop or rename what the version before still needs?
+        is_contract: Does it drop or rename what the version before still needs? Files say so by a mark; `status` also
+            of those in which the lint finds it.
 
         down: The file that undoes it; None without.
+
+        waivers: What its comments accept of what the lint finds.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Migration:
     sha256: str
     is_contract: bool = False
     down: Path | None = None
+    waivers: tuple[Waiver, ...] = ()
 
     def statements(self) -> Sequence[Statement]:
         """
@@ -196,29 +197,14 @@ def _read(folder: Path, name: str) -> Migration:
     down = [candidate for candidate in candidates if candidate.is_file()]
     if len(down) > 1:
         raise BadConfiguration(f"{down[1]}: {down[0]} undoes {name} already", hint="Remove one of the two.")
+    marks = read_marks(path, sql)
     return Migration(
         name=name,
         path=path,
         number=_number(name),
         sql=sql,
         sha256=hashlib.sha256(sql.replace("\r\n", "\n").encode()).hexdigest(),
-        is_contract=_is_contract(path, sql),
+        is_contract=marks.is_contract,
         down=down[0] if down else None,
+        waivers=marks.waivers,
     )
-
-
-def _is_contract(path: Path, sql: str) -> bool:
-    mark, known = re.compile(r"--\s*clodo\s*:\s*(.*)", re.IGNORECASE), "contract"
-    for number, line in enumerate(sql.splitlines(), start=1):
-        text = line.strip()
-        if text and not text.startswith("--"):
-            break
-        if said := mark.fullmatch(text):
-            if said[1].lower() == known:
-                return True
-            close = difflib.get_close_matches(said[1].lower(), [known])
-            raise BadConfiguration(
-                f"{path}:{number}: {text!r}: Clodo knows no such mark",
-                hint=f"Did you mean {CONTRACT_MARK!r}?" if close else f"The only one is {CONTRACT_MARK!r}.",
-            )
-    return False

@@ -93,7 +93,6 @@ def test_a_down_file_without_its_migration_is_named(folder, write):
         ("-- clodo: contract\nDROP TABLE a;", True),
         ("\n-- why\n\n--CLODO:  Contract  \nDROP TABLE a;", True),
         ("\ufeff-- clodo: contract\r\nDROP TABLE a;", True),
-        ("DROP TABLE a;\n-- clodo: contract\n", False),
         ("SELECT '\n-- clodo: contract\n';", False),
     ],
 )
@@ -102,6 +101,40 @@ def test_contract_migrations_are_marked_at_the_top(folder, write, text, is_contr
     write("0001_a.sql", text)
 
     assert find_migrations(folder)[0].is_contract is is_contract
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("DROP TABLE a;\n-- clodo: contract\n", r"0001_a\.sql:2: .* stands below a statement"),
+        ("-- clodo: allow drop-table\nDROP TABLE a;", r"0001_a\.sql:1: .* needs a reason"),
+        ("DROP TABLE a; -- clodo: allow drop-table:  \n", r"0001_a\.sql:1: .* needs a reason"),
+        ("SELECT 1;\n-- clodo: alow drop-table: x\n", r"0001_a\.sql:2: .* knows no such mark"),
+    ],
+)
+def test_marks_that_would_do_nothing_are_refused(folder, write, text, problem):
+    """A mark in the wrong place and a waiver without a reason are named with their line, not passed over."""
+    write("0001_a.sql", text)
+
+    with pytest.raises(BadConfiguration, match=problem):
+        find_migrations(folder)
+
+
+def test_waivers_are_read_wherever_they_stand(folder, write):
+    """A waiver may stand above or beside what it accepts; what looks like one in a text is none."""
+    write(
+        "0001_a.sql",
+        "-- clodo: allow drop-table: nobody reads it\n"
+        "DROP TABLE a; -- CLODO: Allow Drop-Index:  too  slow\n"
+        "SELECT '\n-- clodo: allow drop-view: no';",
+    )
+
+    waivers = find_migrations(folder)[0].waivers
+
+    assert [(item.rule, item.reason, item.line) for item in waivers] == [
+        ("drop-table", "nobody reads it", 1),
+        ("drop-index", "too slow", 2),
+    ]
 
 
 def test_a_misspelt_mark_is_refused(folder, write):
