@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import random
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -29,7 +30,7 @@ from clodo.emulator.accounts.store import Accounts
 from clodo.emulator.admin import PREFIX as ADMIN_PREFIX
 from clodo.emulator.admin import admin_app
 from clodo.emulator.blobs import Blobs
-from clodo.emulator.clock import now
+from clodo.emulator.clock import now, unix_milliseconds
 from clodo.emulator.config import AccountKeys, CloudConfig
 from clodo.emulator.d1.routes import link_routes as d1_link_routes
 from clodo.emulator.d1.routes import routes as d1_routes
@@ -40,10 +41,14 @@ from clodo.emulator.envelope import EXCEPTION_HANDLERS, UnexpectedErrors
 from clodo.emulator.faults import Faults, Faulty, RequestLimit
 from clodo.emulator.kv.routes import routes as kv_routes
 from clodo.emulator.kv.store import Namespaces
-from clodo.emulator.queues.routes import Queues
+from clodo.emulator.queues.deliveries import Deliveries
+from clodo.emulator.queues.messages import Messages
+from clodo.emulator.queues.producing import Producing
 from clodo.emulator.queues.routes import routes as queue_routes
+from clodo.emulator.queues.store import Queues
 from clodo.emulator.r2.routes import Buckets
 from clodo.emulator.r2.routes import routes as bucket_routes
+from clodo.emulator.runtime.ports import Backlog
 from clodo.emulator.runtime.router import RouterApp
 from clodo.emulator.runtime.runtime import Runtime, RuntimeConfig
 from clodo.emulator.tails.sessions import SOCKET_PATH, TailSessions
@@ -127,13 +132,17 @@ class Cloud:
         self.transfers = Transfers(self.databases)
         self.namespaces = Namespaces(config.data / "kv")
         self.buckets = Buckets(self.database)
-        self.queues = Queues(self.database, self.scripts)
+        self.messages = Messages(config.data / "queues.db")
+        self.queues = Queues(self.database, self.scripts, self.messages)
+        self.deliveries = Deliveries(self.queues, self.messages, self._consume, unix_milliseconds)
+        self.producing = Producing(self.queues, self.messages, unix_milliseconds, self.deliveries.wake)
         self.directory = WorkerDirectory(self.scripts, self.accounts, self.zones, self.blobs)
         self.runtime = Runtime(
             RuntimeConfig(workerd=config.workerd, data=config.data / "runtime"),
             self.directory,
             databases=self.databases,
             namespaces=self.namespaces,
+            queues=self.producing,
             random=_random(config.seed),
         )
         self.sessions = AssetSessions(self.scripts, self.blobs, _kept_key(config.data / "assets.key"))
@@ -153,16 +162,24 @@ class Cloud:
     async def start(self) -> None:
         """Get the data plane ready; Workers' processes start with their first request."""
         await self.runtime.start()
+        self.deliveries.start()
 
     async def stop(self) -> None:
         """End everything; safe to repeat."""
         self.tails.close()
+        await self.deliveries.stop()
         await self.runtime.stop()
         await self.transfers.close()
         await self.databases.close()
         await self.namespaces.close()
+        self.messages.close()
         self.log.close()
         self.database.close()
+
+    async def _consume(
+        self, account_id: str, script: str, queue: str, messages: Sequence[Mapping[str, Any]], backlog: Backlog
+    ) -> Mapping[str, Any]:
+        return await self.runtime.deliver_queue(account_id, script, queue, messages, backlog)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket."""
@@ -209,7 +226,7 @@ class Cloud:
             *d1_routes(self.databases, self.transfers),
             *kv_routes(self.namespaces),
             *bucket_routes(self.buckets),
-            *queue_routes(self.queues),
+            *queue_routes(self.queues, self.messages, self.producing, self.deliveries),
         ]
         general: list[Route] = [
             *account_routes.routes(self.accounts),

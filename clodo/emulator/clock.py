@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -10,6 +11,11 @@ from datetime import UTC, datetime, timedelta
 def now(*, ago: timedelta = timedelta(0)) -> str:
     """Return the time, or one *ago*, as Cloudflare's Workers endpoints write it: UTC, six digits after the second."""
     return (datetime.now(UTC) - ago).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def unix_milliseconds() -> int:
+    """Return the time in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 def new_id() -> str:

@@ -1,1 +1,1 @@
-"""Queues, as far as deploying Workers asks for them: queues and their consumers; no messages are kept yet."""
+"""Queues: `store` has queues and consumers, `messages` what waits in them, `deliveries` calls the consumers."""

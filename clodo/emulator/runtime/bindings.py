@@ -250,35 +250,37 @@ async def serve_queue(
     """Answer one call of a queue's producer."""
     if queues is None:
         return Answer(501, b"Queues are not served by this embedded cloud")
-    try:
-        match scope["method"], scope["path"]:
-            case "POST", "/message":
-                messages = [_single_message(scope, body)]
-            case "POST", "/batch":
-                messages = list(_batch(json.loads(body)["messages"], header(scope, b"x-msg-delay-secs")))
-            case _:
-                messages = []
-        size = await queues.send(account_id, queue_name, messages)
-    except BindingRefused as error:
-        return Answer(error.status, error.message.encode())
-    metrics = {"backlogCount": size, "backlogBytes": 0, "oldestMessageTimestamp": 0}
+    match scope["method"], scope["path"]:
+        case "POST", "/message":
+            messages = [QueueMessage(body, _format(header(scope, b"x-msg-fmt")), _delay(scope))]
+        case "POST", "/batch":
+            messages = list(_batch(json.loads(body)["messages"], _delay(scope)))
+        case _:
+            messages = []
+    backlog = await queues.send(account_id, queue_name, messages)
+    metrics = {
+        "backlogCount": backlog.count,
+        "backlogBytes": backlog.bytes,
+        "oldestMessageTimestamp": backlog.oldest_ms,
+    }
     shown = {"metadata": {"metrics": metrics}} if messages else metrics
     return Answer(200, json.dumps(shown).encode(), _JSON)
 
 
-def _single_message(scope: Scope, body: bytes) -> QueueMessage:
-    delay = header(scope, b"x-msg-delay-secs")
-    content_type = header(scope, b"x-msg-fmt") or b"v8"
-    return QueueMessage(body, content_type.decode("latin-1"), int(delay) if delay else 0)
+def _format(value: bytes | None) -> str:
+    return (value or b"v8").decode("latin-1")
 
 
-def _batch(messages: Iterable[Mapping[str, Any]], delay: bytes | None) -> Iterable[QueueMessage]:
+def _delay(scope: Scope) -> int | None:
+    value = header(scope, b"x-msg-delay-secs")
+    return int(value) if value else None
+
+
+def _batch(messages: Iterable[Mapping[str, Any]], delay: int | None) -> Iterable[QueueMessage]:
     for message in messages:
         seconds = message.get("delaySecs")
-        if seconds is None:
-            seconds = int(delay) if delay else 0
         body = base64.b64decode(str(message["body"]))
-        yield QueueMessage(body, str(message.get("contentType") or "v8"), int(seconds))
+        yield QueueMessage(body, str(message.get("contentType") or "v8"), delay if seconds is None else int(seconds))
 
 
 async def serve_events(events: EventBackend | None, account_id: str, dataset: str, body: bytes) -> Answer:

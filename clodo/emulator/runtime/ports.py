@@ -139,6 +139,10 @@ class WorkerdUnavailable(Failed):
     """workerd itself can't be started, or a version that was valid doesn't start now."""
 
 
+class EventBrokeOff(WorkerdUnavailable):
+    """The process ended while it handled an event without a request."""
+
+
 # --- routing ----------------------------------------------------------------------------------------------------------
 
 Traffic: TypeAlias = tuple[tuple[str, float], ...]
@@ -330,8 +334,13 @@ class NamespaceBackend(Protocol):
 class QueueBackend(Protocol):
     """Queues, as producers use them."""
 
-    async def send(self, account_id: str, queue_name: str, messages: Sequence[QueueMessage]) -> int:
-        """Accept *messages*; return how many the queue holds now."""
+    async def send(self, account_id: str, queue_name: str, messages: Sequence[QueueMessage]) -> Backlog:
+        """
+        Accept *messages*, all or none, and return what the queue holds now.
+
+        Raises:
+            BindingRefused: No such queue (404), or too much for one message, one batch or the queue (413, 429).
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,12 +351,26 @@ class QueueMessage:
     Attributes:
         content_type: ``json``, ``text``, ``bytes`` or ``v8``.
 
-        delay_seconds: Before it may be delivered.
+        delay_seconds: Before it may be delivered; None leaves it to the queue's settings.
     """
 
     body: bytes
     content_type: str
-    delay_seconds: int = 0
+    delay_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """
+    What a queue holds that nobody has acknowledged.
+
+    Attributes:
+        oldest_ms: When the oldest message was sent, in Unix milliseconds; 0 if there is none.
+    """
+
+    count: int
+    bytes: int
+    oldest_ms: int
 
 
 class EventBackend(Protocol):

@@ -26,10 +26,12 @@ from clodo.emulator.runtime.exports import Exports, content_key, listeners_of, r
 from clodo.emulator.runtime.instances import EntrypointMissing, Instance, Key, Lease, Version
 from clodo.emulator.runtime.listening import Listener
 from clodo.emulator.runtime.ports import (
+    Backlog,
     DatabaseBackend,
     Directory,
     Disturbance,
     EventBackend,
+    EventBrokeOff,
     NamespaceBackend,
     QueueBackend,
     ScriptInvalid,
@@ -626,7 +628,12 @@ class Runtime:
         return await self._order(account_id, script, "/scheduled", {"cron": cron, "scheduledTime": milliseconds})
 
     async def deliver_queue(
-        self, account_id: str, script: str, queue_name: str, messages: Sequence[Mapping[str, Any]]
+        self,
+        account_id: str,
+        script: str,
+        queue_name: str,
+        messages: Sequence[Mapping[str, Any]],
+        backlog: Backlog | None = None,
     ) -> Mapping[str, Any]:
         """
         Run the live version's ``queue`` handler; return ``{outcome, ackAll, retryBatch, explicitAcks, retryMessages}``.
@@ -635,10 +642,19 @@ class Runtime:
             messages: Mappings of ``id``, ``timestamp`` (milliseconds), ``attempts``, ``body`` (base64) and
                 ``contentType``.
 
+            backlog: What the queue holds, which the handler sees in ``batch.metadata``.
+
         Raises:
             WorkerdUnavailable: Nothing is deployed, or it doesn't run.
         """
-        return await self._order(account_id, script, "/queue", {"queue": queue_name, "messages": list(messages)})
+        held = backlog or Backlog(len(messages), 0, 0)
+        metrics = {
+            "backlogCount": held.count,
+            "backlogBytes": held.bytes,
+            "oldestMessageTimestamp": held.oldest_ms,
+        }
+        order = {"queue": queue_name, "messages": list(messages), "metadata": {"metrics": metrics}}
+        return await self._order(account_id, script, "/queue", order)
 
     async def _order(self, account_id: str, script: str, path: str, order: Mapping[str, Any]) -> Mapping[str, Any]:
         traffic = self.directory.live_traffic(account_id, script)
@@ -658,7 +674,7 @@ class Runtime:
             return answer
         except (OSError, aiohttp.ClientError) as error:
             lease.version.errors += 1
-            raise WorkerdUnavailable(f"{script} ended while it handled the event") from error
+            raise EventBrokeOff(f"{script} ended while it handled the event") from error
         finally:
             lease.release()
 

@@ -68,7 +68,7 @@ export default {
           attempts: message.attempts,
           ...decode(message),
         }));
-        return Response.json(await env[order.version].queue(order.queue, messages));
+        return Response.json(await env[order.version].queue(order.queue, messages, order.metadata));
       }
     }
     return new Response("no such order", { status: 404 });

@@ -20,6 +20,7 @@ import uvicorn
 from clodo.emulator.runtime.ports import (
     Answers,
     Assets,
+    Backlog,
     DurableObjectClass,
     KeyPage,
     Module,
@@ -121,9 +122,9 @@ class ListedQueues:
     def __init__(self) -> None:
         self.sent: list[tuple[str, QueueMessage]] = []
 
-    async def send(self, account_id: str, queue_name: str, messages: Sequence[QueueMessage]) -> int:
+    async def send(self, account_id: str, queue_name: str, messages: Sequence[QueueMessage]) -> Backlog:
         self.sent += [(queue_name, message) for message in messages]
-        return len(self.sent)
+        return Backlog(len(self.sent), 0, 0)
 
 
 class ListedEvents:
