@@ -1,0 +1,1 @@
+"""Backups: captured, sealed, stored, and proven by reading them back."""
