@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -69,6 +69,12 @@ def _method(text: str) -> str:
 def _secret_name(text: str) -> str:
     if not _SECRET_NAME.fullmatch(text):
         raise ValueError("the name of a secret has letters, digits and _ only, and no digit first")
+    return text
+
+
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise ValueError("a waiver says why")
     return text
 
 
@@ -190,6 +196,64 @@ class OnFailure(_Section):
     database: Literal["keep", "time-travel"] = "keep"
 
 
+class Probe(_Section):
+    """
+    A request that a Worker answers differently to a good key and to a bad one.
+
+    Attributes:
+        path, method, body: Of the request.
+
+        headers: May hold ``{secret}``, ``{jwt}`` (a token of one minute, signed with the secret by HS256) and
+            ``{signature}`` (HMAC-SHA256 of the body, in hex); so may *body*, but for the last.
+
+        accepts: Status of the answer to a good key.
+
+        refuses: Status of the answer to a bad one.
+    """
+
+    path: Annotated[str, AfterValidator(_path)]
+    method: Annotated[str, AfterValidator(_method)] = "GET"
+    headers: dict[str, str] = Field(default_factory=dict)
+    body: str | None = None
+    accepts: Annotated[int, Field(ge=100, le=599)] = 200
+    refuses: Annotated[int, Field(ge=100, le=599)] = 401
+
+    @model_validator(mode="after")
+    def _shows_a_difference(self) -> Probe:
+        if self.accepts == self.refuses:
+            raise ValueError("a probe accepts and refuses with different statuses")
+        said = " ".join((*self.headers.values(), self.body or ""))
+        if not any(mark in said for mark in ("{secret}", "{jwt}", "{signature}")):
+            raise ValueError("a probe shows the key: put {secret}, {jwt} or {signature} into a header or the body")
+        return self
+
+
+class Rotation(_Section):
+    """
+    How one secret is replaced.
+
+    Attributes:
+        kind: What a new one is made like.
+
+        prefix: What a key of kind ``api`` begins with.
+
+        every_days: After so many days a new one is due; None for never.
+
+        previous: Name of the secret in which the service also accepts the key before; None when it accepts only one.
+
+        grace_hours: How long the key before stays good.
+
+        probe: Shows through the running Worker which keys are accepted.
+    """
+
+    kind: Literal["jwt", "api", "password", "database", "webhook"] = "api"
+    prefix: str = ""
+    every_days: Annotated[int, Field(ge=1)] | None = None
+    previous: Annotated[str, AfterValidator(_secret_name)] | None = None
+    grace_hours: Annotated[float, Field(ge=0, strict=False)] = 24.0
+    probe: Probe | None = None
+
+
 class ServiceSettings(_Section):
     """
     What the portfolio says about one service.
@@ -208,6 +272,8 @@ class ServiceSettings(_Section):
         smoke_tests: Asked of every new version, in this order.
 
         on_failure: What an undo does beyond traffic and triggers.
+
+        rotation: How secrets are replaced, by name.
     """
 
     environments: Texts | None = None
@@ -217,6 +283,34 @@ class ServiceSettings(_Section):
     secrets: Annotated[tuple[Annotated[str, AfterValidator(_secret_name)], ...], Field(strict=False)] = ()
     smoke_tests: Annotated[tuple[SmokeTest, ...], Field(strict=False)] = ()
     on_failure: OnFailure = Field(default_factory=OnFailure)
+    rotation: dict[Annotated[str, AfterValidator(_secret_name)], Rotation] = Field(default_factory=dict)
+
+
+class Waiver(_Section):
+    """
+    A security finding that somebody answers for, until a day.
+
+    Attributes:
+        rule: The rule's name.
+
+        reason: Why it is all right.
+
+        expires: The last day on which it counts.
+
+        target, key: Globs of what it is for.
+    """
+
+    rule: str
+    reason: Annotated[str, AfterValidator(_reason)]
+    expires: date
+    target: str = "*"
+    key: str = "*"
+
+
+class SecuritySettings(_Section):
+    """What the portfolio says about security rules."""
+
+    waivers: Annotated[tuple[Waiver, ...], Field(strict=False)] = ()
 
 
 class PortfolioHead(_Section):
@@ -237,6 +331,7 @@ class _PortfolioFile(_Section):
     portfolio: PortfolioHead = Field(default_factory=PortfolioHead)
     environments: dict[str, Environment] = Field(default_factory=dict)
     services: dict[str, ServiceSettings] = Field(default_factory=dict)
+    security: SecuritySettings = Field(default_factory=SecuritySettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +349,8 @@ class Portfolio:
         services: By name; a service without a section has the defaults (see `settings_of`).
 
         document: The file, for places; None for the default portfolio.
+
+        security: Waivers of security findings.
     """
 
     name: str
@@ -261,6 +358,7 @@ class Portfolio:
     environments: Mapping[str, Environment]
     services: Mapping[str, ServiceSettings]
     document: Document | None = field(default=None, repr=False)
+    security: SecuritySettings = field(default_factory=SecuritySettings)
 
     @classmethod
     def default(cls, name: str) -> Portfolio:
@@ -304,6 +402,7 @@ class Portfolio:
             environments=MappingProxyType(dict(environments)),
             services=MappingProxyType(dict(parsed.services)),
             document=document,
+            security=parsed.security,
         )
 
     def settings_of(self, service: str) -> ServiceSettings:
@@ -406,6 +505,10 @@ def _fields_at(path: KeyPath) -> list[str]:
         (("services", None), ServiceSettings),
         (("services", None, "smoke_tests", None), SmokeTest),
         (("services", None, "on_failure"), OnFailure),
+        (("services", None, "rotation", None), Rotation),
+        (("services", None, "rotation", None, "probe"), Probe),
+        (("security",), SecuritySettings),
+        (("security", "waivers", None), Waiver),
     ]
     for pattern, section in sections:
         if len(pattern) == len(path) and all(

@@ -90,12 +90,12 @@ def test_an_empty_file_is_the_default(tmp_path: Path):
         (
             '[services.api]\n\n[[services.api.smoke_test]]\npath = "/"\n',
             ':3: unknown key "smoke_test" (did you mean "smoke_tests"?)',
-            "build, environments, install, needs, on_failure, secrets, smoke_tests",
+            "build, environments, install, needs, on_failure, rotation, secrets, smoke_tests",
         ),
         (
             "[service.api]\n",
             ':1: unknown key "service" (did you mean "services"?)',
-            "environments, portfolio, services",
+            "environments, portfolio, security, services",
         ),
         (
             '[[services.api.smoke_tests]]\npath = "/"\ntimeout = 3\n',
