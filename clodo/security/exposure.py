@@ -61,8 +61,6 @@ def wildcard_cors(subject: Subject) -> Iterator[Hit]:
     for setting in _readable(subject):
         words = set(words_of(setting.name))
         speaks_of_origins = "CORS" in words or bool(words & {"ALLOW", "ALLOWED"} and words & {"ORIGIN", "ORIGINS"})
-            "CORS" in words or (("ALLOW" in words or "ALLOWED" in words) and words & {"ORIGIN", "ORIGINS"})
-        )
         if not speaks_of_origins or words & {"METHODS", "HEADERS", "METHOD", "HEADER"}:
             continue
         origins = [item.strip(" \"'[]") for item in setting.text.split(",")]
