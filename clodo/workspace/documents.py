@@ -58,16 +58,19 @@ class Document:
         return BadConfiguration(f"{self.place_of(path)}: {what}", hint=hint)
 
 
-def read_document(file: Path) -> Document:
+def read_document(file: Path, *, content: bytes | None = None) -> Document:
     """
     Read a TOML, JSON or JSONC file with the line of every key.
 
     A byte order mark and CRLF line ends are tolerated.
 
+    Args:
+        content: What the file holds, when it was read before or is about to be written; None to read it.
+
     Raises:
         BadConfiguration: The file can't be read or parsed; the message opens with file:line.
     """
-    text = _read_text(file)
+    text = _decode(file, _read(file) if content is None else content)
     if file.suffix == ".toml":
         return _read_toml(file, text)
     return _read_json(file, text)
@@ -89,15 +92,18 @@ def did_you_mean(name: str, names: Sequence[str]) -> str:
     return f' (did you mean "{close}"?)' if close else ""
 
 
-def _read_text(file: Path) -> str:
+def _read(file: Path) -> bytes:
     try:
-        content = file.read_bytes()
+        return file.read_bytes()
     except FileNotFoundError as error:
         raise BadConfiguration(f"{file}:1: no such file") from error
     except OSError as error:
         raise BadConfiguration(
             f"{file}:1: can't be read ({error.strerror})", hint="Check the file's permissions."
         ) from error
+
+
+def _decode(file: Path, content: bytes) -> str:
     if len(content) > MAX_FILE_BYTES:
         raise BadConfiguration(
             f"{file}:1: is {len(content):,} bytes, over the limit of {MAX_FILE_BYTES:,} for a configuration file"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 MAX_DEPTH = 100
 
-_SPACE_AND_COMMENTS = re.compile(r"(?:[ \t\r\n\ufeff]+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
+SPACE_AND_COMMENTS = re.compile(r"(?:[ \t\r\n\ufeff]+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
 _WORD = re.compile(r"[A-Za-z_$][\w$]*")
@@ -22,6 +23,36 @@ class SyntaxFault(ValueError):
         super().__init__(f"line {line}: {what}")
         self.line = line
         self.what = what
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """
+    Where something stands in a text, as offsets.
+
+    Attributes:
+        start: Of the key with its quotes; of the value itself in a list.
+
+        value: Where the value begins.
+
+        end: Where the value ends.
+    """
+
+    start: int
+    value: int
+    end: int
+
+
+def spans(text: str) -> dict[tuple[str | int, ...], Span]:
+    """
+    Return where each key and value of *text* stands; ``()`` is the whole value.
+
+    Raises:
+        SyntaxFault: As `parse`.
+    """
+    reader = _Reader(text)
+    reader.value((), 0)
+    return reader.spans
 
 
 def parse(text: str) -> tuple[Any, dict[tuple[str | int, ...], int]]:
@@ -44,6 +75,8 @@ class _Reader:
         self.text = text
         self.at = 0
         self.lines: dict[tuple[str | int, ...], int] = {}
+        self.spans: dict[tuple[str | int, ...], Span] = {}
+        self._key_start = 0
         self._line = 1
         self._counted = 0
 
@@ -57,7 +90,7 @@ class _Reader:
         return SyntaxFault(self.line(), what)
 
     def skip(self) -> None:
-        match = _SPACE_AND_COMMENTS.match(self.text, self.at)
+        match = SPACE_AND_COMMENTS.match(self.text, self.at)
         assert match is not None
         self.at = match.end()
         if self.text.startswith("/*", self.at):
@@ -71,13 +104,19 @@ class _Reader:
         if depth > MAX_DEPTH:
             raise self.fault(f"values are nested more than {MAX_DEPTH} deep")
         head = self.peek()
+        begin = self.at
+        start = self._key_start if path and isinstance(path[-1], str) else begin
+        found: Any
         if head == "{":
-            return self.object(path, depth)
-        if head == "[":
-            return self.array(path, depth)
-        if head == '"':
-            return self.string()
-        return self.scalar(head)
+            found = self.object(path, depth)
+        elif head == "[":
+            found = self.array(path, depth)
+        elif head == '"':
+            found = self.string()
+        else:
+            found = self.scalar(head)
+        self.spans[path] = Span(start, begin, self.at)
+        return found
 
     def object(self, path: tuple[str | int, ...], depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -85,7 +124,7 @@ class _Reader:
         while self.peek() != "}":
             if self.peek() != '"':
                 raise self.fault('expected a key in double quotes, or "}"' + self._seen())
-            line = self.line()
+            line, start = self.line(), self.at
             key = self.string()
             here = (*path, key)
             if key in found:
@@ -94,6 +133,7 @@ class _Reader:
             if self.peek() != ":":
                 raise self.fault(f'expected ":" after "{key}"' + self._seen())
             self.at += 1
+            self._key_start = start
             found[key] = self.value(here, depth + 1)
             self.separator("}")
         self.at += 1

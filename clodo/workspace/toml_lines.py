@@ -1,9 +1,10 @@
-"""Finds the line of every key in TOML text that `tomllib` has already accepted."""
+"""Finds where every key stands in TOML text that `tomllib` has already accepted: its line, and its characters."""
 
 from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import dataclass, field
 from typing import Any
 
 KeyPath = tuple[str | int, ...]
@@ -19,8 +20,56 @@ _SCALAR = re.compile(r"[^,\]}#\n]+")
 _AT_LINE = re.compile(r"^(?P<what>.*?)(?: \(at (?:line (?P<line>\d+), column \d+|end of document)\))?$", re.DOTALL)
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """
+    A value that is written out, as offsets into the text.
+
+    Attributes:
+        start: Of the key as written (``a.b`` when dotted); of the value itself in an array.
+
+        value: Where the value begins.
+
+        end: Where the value ends.
+
+        base: The table, inline table or array it is written in.
+
+        header: Which of `Layout.headers` it stands under; -1 for those before the first.
+    """
+
+    start: int
+    value: int
+    end: int
+    base: KeyPath
+    header: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A ``[table]`` or ``[[array]]`` line; *path* of the latter ends with the element's index."""
+
+    path: KeyPath
+    start: int
+    end: int
+    is_array: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where all of a TOML text stands; *lines* are counted from 1."""
+
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+    spans: dict[KeyPath, Span] = field(default_factory=dict)
+    headers: list[Header] = field(default_factory=list)
+
+
 def find(text: str) -> dict[KeyPath, int]:
     """Return the line (from 1) of each key path; items of a list have the item's own line."""
+    return scan(text).lines
+
+
+def scan(text: str) -> Layout:
+    """Return where all of *text* stands."""
     return _Scanner(text).scan()
 
 
@@ -38,17 +87,18 @@ class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
-        self.lines: dict[KeyPath, int] = {}
+        self.layout = Layout()
+        self.lines = self.layout.lines
         self.table: KeyPath = ()
         self.lengths: dict[KeyPath, int] = {}
         self._line = 1
         self._counted = 0
 
-    def scan(self) -> dict[KeyPath, int]:
+    def scan(self) -> Layout:
         while True:
             self._match(_BLANK)
             if self.at >= len(self.text):
-                return self.lines
+                return self.layout
             if self.text.startswith("[", self.at):
                 self._header()
             else:
@@ -67,7 +117,7 @@ class _Scanner:
         return match[0]
 
     def _header(self) -> None:
-        line = self._line_here()
+        line, start = self._line_here(), self.at
         is_array = self.text.startswith("[[", self.at)
         self.at += 2 if is_array else 1
         keys = self._keys()
@@ -80,6 +130,7 @@ class _Scanner:
             self.lengths[here] = index + 1
             here = (*here, index)
             self._note(here, line)
+        self.layout.headers.append(Header(here, start, self.at, is_array))
         self.table = here
 
     def _resolve(self, base: KeyPath, keys: list[str], line: int) -> KeyPath:
@@ -113,7 +164,7 @@ class _Scanner:
         return self._match(_BARE_KEY)
 
     def _pair(self, base: KeyPath) -> None:
-        line = self._line_here()
+        line, start = self._line_here(), self.at
         keys = self._keys()
         self.at += 1  # the equals sign
         path = base
@@ -121,7 +172,13 @@ class _Scanner:
             path = (*path, key)
             self._note(path, line)
         self._match(_SPACE)
+        self._spanned(path, start, base)
+
+    def _spanned(self, path: KeyPath, start: int, base: KeyPath) -> None:
+        begin = self.at
         self._value(path)
+        end = begin + len(self.text[begin : self.at].rstrip(" \t"))
+        self.layout.spans[path] = Span(start, begin, end, base, len(self.layout.headers) - 1)
 
     def _value(self, path: KeyPath) -> None:
         for opening, pattern in (('"""', _LONG_BASIC), ("'''", _LONG_LITERAL), ('"', _BASIC), ("'", _LITERAL)):
@@ -148,7 +205,7 @@ class _Scanner:
                 continue
             here = (*path, index)
             self._note(here, self._line_here())
-            self._value(here)
+            self._spanned(here, self.at, path)
             index += 1
 
     def _inline_table(self, path: KeyPath) -> None:

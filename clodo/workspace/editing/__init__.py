@@ -1,0 +1,51 @@
+"""Changes files that the user wrote, without changing anything else in them; all of them or none."""
+
+from clodo.workspace.editing.changes import Append, Change, Put, Remove
+from clodo.workspace.editing.config_edits import edit_config, edit_document
+from clodo.workspace.editing.files import FileEdit, applied, apply, edit_of, undo
+from clodo.workspace.editing.operations import (
+    BindingKind,
+    EnsureEnvironment,
+    Operation,
+    PutBinding,
+    PutQueueConsumer,
+    PutRoute,
+    RemoveBinding,
+    RemoveQueueConsumer,
+    RemoveRoute,
+    SetValue,
+    SetVariables,
+    SetZoneId,
+    section_of,
+    set_account_id,
+    set_crons,
+)
+
+__all__ = [
+    "Append",
+    "BindingKind",
+    "Change",
+    "EnsureEnvironment",
+    "FileEdit",
+    "Operation",
+    "Put",
+    "PutBinding",
+    "PutQueueConsumer",
+    "PutRoute",
+    "Remove",
+    "RemoveBinding",
+    "RemoveQueueConsumer",
+    "RemoveRoute",
+    "SetValue",
+    "SetVariables",
+    "SetZoneId",
+    "applied",
+    "apply",
+    "edit_config",
+    "edit_document",
+    "edit_of",
+    "section_of",
+    "set_account_id",
+    "set_crons",
+    "undo",
+]
