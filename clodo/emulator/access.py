@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,11 +160,19 @@ def summary(calls: list[Call]) -> dict[str, Any]:
 
 
 class Recorded:
-    """Write every call to the log, whatever becomes of it."""
+    """
+    Write every call to the log, whatever becomes of it.
 
-    def __init__(self, app: ASGIApp, log: AccessLog) -> None:
+    Args:
+        observer: Told of each call too, with what the parts of the pipeline noted of it.
+    """
+
+    def __init__(
+        self, app: ASGIApp, log: AccessLog, observer: Callable[[Call, Mapping[str, Any]], None] | None = None
+    ) -> None:
         self.app = app
         self.log = log
+        self.observer = observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on and note how it ended."""
@@ -188,22 +196,23 @@ class Recorded:
         try:
             await self.app(scope, receive, noting_send)
         finally:
-            self.log.add(
-                Call(
-                    number=number,
-                    time=arrived,
-                    method=scope["method"],
-                    path=raw_path(scope),
-                    query=scope["query_string"].decode("latin-1"),
-                    status=status,
-                    code=_error_number(bytes(refusal)),
-                    token=notes.get("token"),
-                    account_id=_account_in(raw_path(scope)),
-                    seconds=time.perf_counter() - started,
-                    fault=notes.get("fault"),
-                    headers=_kept_headers(scope),
-                )
+            call = Call(
+                number=number,
+                time=arrived,
+                method=scope["method"],
+                path=raw_path(scope),
+                query=scope["query_string"].decode("latin-1"),
+                status=status,
+                code=_error_number(bytes(refusal)),
+                token=notes.get("token"),
+                account_id=_account_in(raw_path(scope)),
+                seconds=time.perf_counter() - started,
+                fault=notes.get("fault"),
+                headers=_kept_headers(scope),
             )
+            self.log.add(call)
+            if self.observer is not None:
+                self.observer(call, notes)
 
 
 def raw_path(scope: Scope) -> str:

@@ -23,6 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clodo.emulator.access import summary
+from clodo.emulator.clock import moment
 from clodo.emulator.envelope import EXCEPTION_HANDLERS, ApiError, UnexpectedErrors, envelope, object_body
 from clodo.emulator.faults import MAX_REQUESTS, WINDOW_SECONDS, FaultRule
 from clodo.emulator.runtime.ports import Disturbance
@@ -150,7 +151,10 @@ def admin_app(cloud: Cloud) -> ASGIApp:
             [str(account_id) for account_id in account_ids],
             name=str(body.get("name") or "token"),
             owner=owner,
-            expires_on=body.get("expires_on"),
+            expires_on=_moment_in(body, "expires_on"),
+            permissions=_words_in(body, "permissions"),
+            zone_ids=_words_in(body, "zone_ids") or (),
+            value=body.get("value") if isinstance(body.get("value"), str) else None,
         )
         return envelope({"id": token_id, "token": token})
 
@@ -158,7 +162,7 @@ def admin_app(cloud: Cloud) -> ASGIApp:
         body = await object_body(request)
         if body.get("status") not in ("active", "disabled"):
             raise ApiError(400, 400, "status must be active or disabled")
-        if not cloud.accounts.set_token_status(request.path_params["token_id"], body["status"]):
+        if not cloud.accounts.tokens.set_status(request.path_params["token_id"], body["status"]):
             raise ApiError(404, 404, "there is no such token")
         return envelope(None)
 
@@ -231,3 +235,24 @@ def _target(body: dict[str, Any]) -> tuple[str, str, str | None]:
     if not isinstance(account_id, str) or not isinstance(script, str):
         raise ApiError(400, 400, "account_id and script are needed")
     return account_id, script, version_id if isinstance(version_id, str) else None
+
+
+def _words_in(body: Mapping[str, Any], key: str) -> list[str] | None:
+    """Return a list of strings that a body may hold."""
+    words = body.get(key)
+    if words is None:
+        return None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ApiError(400, 400, f"{key} must be a list of strings")
+    return words
+
+
+def _moment_in(body: Mapping[str, Any], key: str) -> str | None:
+    """Return a time that a body may hold."""
+    text = body.get(key)
+    if text is None:
+        return None
+    try:
+        return moment(text)
+    except (TypeError, ValueError) as error:
+        raise ApiError(400, 400, f"{key} must be a time such as 2026-12-24T18:00:00Z") from error

@@ -7,6 +7,7 @@ plane, and anything else is refused, so that no web page can reach the API by po
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import secrets
@@ -24,11 +25,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from clodo.emulator.access import AccessLog, Recorded
+from clodo.emulator.accounts import audit_routes, token_routes
 from clodo.emulator.accounts import routes as account_routes
+from clodo.emulator.accounts.audit import AuditLog
 from clodo.emulator.accounts.authentication import Authenticated
 from clodo.emulator.accounts.store import Accounts
 from clodo.emulator.admin import PREFIX as ADMIN_PREFIX
 from clodo.emulator.admin import admin_app
+from clodo.emulator.analytics.recorder import Recorder
+from clodo.emulator.analytics.routes import Analytics
+from clodo.emulator.analytics.store import Facts
 from clodo.emulator.blobs import Blobs
 from clodo.emulator.clock import now, unix_milliseconds
 from clodo.emulator.config import AccountKeys, CloudConfig
@@ -122,6 +128,7 @@ class Cloud:
         self.limit = RequestLimit(is_on=config.rate_limit)
         self.zones = Zones(self.database)
         self.accounts = Accounts(self.database, self.zones)
+        self.audit = AuditLog(self.database, self.zones)
         self.first_account: AccountKeys = self.accounts.first(
             config.account_id, config.token, config.workers_subdomain, config.zones
         )
@@ -146,6 +153,13 @@ class Cloud:
             random=_random(config.seed),
         )
         self.sessions = AssetSessions(self.scripts, self.blobs, _kept_key(config.data / "assets.key"))
+        self.facts = Facts(config.data / "analytics.db")
+        self.recorder = Recorder(self.facts, tag_of=self._tag_of)
+        self.analytics = Analytics(self.facts, self.recorder)
+        self.runtime.recorder = self.databases.recorder = self.namespaces.recorder = self.recorder
+        self.recorder.watch(self.databases.sizes)
+        self.recorder.watch(self.namespaces.sizes)
+        self._counting: asyncio.Task[None] | None = None
         self.publisher = Publisher(
             self.database, self.scripts, self.blobs, self.directory, self.runtime, self.sessions, self._catalogue
         )
@@ -156,13 +170,16 @@ class Cloud:
         self._admin = admin_app(self)
         self._links = _quiet(Starlette(routes=d1_link_routes(self.transfers)))
         self._api: ASGIApp = Recorded(
-            Faulty(Authenticated(self._api_app(), self.accounts, self.limit), self.faults), self.log
+            Faulty(Authenticated(self._api_app(), self.accounts, self.zones, self.limit), self.faults),
+            self.log,
+            self.audit.note,
         )
 
     async def start(self) -> None:
         """Get the data plane ready; Workers' processes start with their first request."""
         await self.runtime.start()
         self.deliveries.start()
+        self._counting = asyncio.create_task(self.recorder.run())
 
     async def stop(self) -> None:
         """End everything; safe to repeat."""
@@ -173,6 +190,9 @@ class Cloud:
         await self.databases.close()
         await self.namespaces.close()
         self.messages.close()
+        if self._counting is not None:
+            self._counting.cancel()
+        self.facts.close()
         self.log.close()
         self.database.close()
 
@@ -229,7 +249,10 @@ class Cloud:
             *queue_routes(self.queues, self.messages, self.producing, self.deliveries),
         ]
         general: list[Route] = [
+            *self.analytics.routes(),
             *account_routes.routes(self.accounts),
+            *token_routes.routes(self.accounts),
+            *audit_routes.routes(self.accounts, self.audit),
             *zone_list_routes.routes(self.zones, self.accounts),
             *triggers.zone_routes(self.scripts, self.zones, self.directory),
         ]
@@ -244,6 +267,10 @@ class Cloud:
                 middleware=[Middleware(UnexpectedErrors)],
             )
         )
+
+    def _tag_of(self, account_id: str, script: str) -> str:
+        found = self.scripts.get(account_id, script)
+        return "" if found is None else found.id
 
     def _catalogue(self, account_id: str) -> _AccountCatalogue:
         return _AccountCatalogue(account_id, self.databases, self.namespaces, self.buckets, self.queues, self.scripts)

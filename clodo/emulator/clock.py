@@ -26,3 +26,18 @@ def new_id() -> str:
 def new_uuid() -> str:
     """Return a fresh UUID: versions and deployments."""
     return str(uuid.uuid4())
+
+
+def moment(text: str) -> str:
+    """
+    Return a time that a client wrote (RFC 3339) as `now` writes it, so that the two compare.
+
+    Raises:
+        ValueError: It is no time, or says no offset from UTC.
+    """
+    read = datetime.fromisoformat(text)
+    if read.tzinfo is None:
+        if len(text) > len("2026-01-01"):
+            raise ValueError(f"{text!r} says no offset from UTC")
+        read = read.replace(tzinfo=UTC)
+    return read.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

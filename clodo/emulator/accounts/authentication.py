@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clodo.emulator.access import NOTES, raw_path
-from clodo.emulator.accounts.store import Accounts, Caller
+from clodo.emulator.accounts.caller import Caller
+from clodo.emulator.accounts.permissions import UNAUTHORIZED, Level, row_for, second_segment
+from clodo.emulator.accounts.store import Accounts
 from clodo.emulator.envelope import ApiError
 from clodo.emulator.faults import RequestLimit
+from clodo.emulator.zones.store import Zones
 
 #: "Authentication error": the number that makes wrangler explain who it is logged in as.
 AUTHENTICATION_ERROR = 10000
@@ -29,11 +33,12 @@ def caller(request: Request) -> Caller:
 
 
 class Authenticated:
-    """Let calls through whose token is known, active and reaches the account that the path names."""
+    """Let calls through whose token is known, active and allowed to do what the path and method say."""
 
-    def __init__(self, app: ASGIApp, accounts: Accounts, limit: RequestLimit) -> None:
+    def __init__(self, app: ASGIApp, accounts: Accounts, zones: Zones, limit: RequestLimit) -> None:
         self.app = app
         self.accounts = accounts
+        self.zones = zones
         self.limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,8 +49,11 @@ class Authenticated:
         try:
             whose = self._caller(scope)
             scope[_CALLER] = whose
-            scope.get(NOTES, {})["token"] = whose.token_name
+            notes: dict[str, Any] = scope.get(NOTES, {})
+            notes["token"] = whose.token_name
+            notes["caller"] = whose
             left = self.limit.take(whose.user_id)
+            self._raise_if_not_allowed(scope, whose)
         except ApiError as refusal:
             await refusal.as_response()(scope, receive, send)
             return
@@ -66,7 +74,7 @@ class Authenticated:
         verifying = path.endswith("/tokens/verify")
         if token is None:
             raise ApiError(401, AUTHENTICATION_ERROR, "Authentication error")
-        whose = self.accounts.authenticate(token)
+        whose = self.accounts.tokens.authenticate(token)
         if whose is None or not whose.is_active:
             if verifying:
                 raise ApiError(401, INVALID_API_TOKEN, "Invalid API Token")
@@ -74,7 +82,36 @@ class Authenticated:
         match = re.match(r"/accounts/([^/]+)", path)
         if match and match[1] not in whose.account_ids:
             raise ApiError(403, AUTHENTICATION_ERROR, "Authentication error")
+        address = (scope.get("client") or ("127.0.0.1", 0))[0]
+        scope.get(NOTES, {})["address"] = address
+        if not whose.comes_from_the_right_place(address):
+            raise ApiError(403, UNAUTHORIZED[1], f"Cannot use the access token from location: {address}")
         return whose
+
+    def _raise_if_not_allowed(self, scope: Scope, whose: Caller) -> None:
+        path = raw_path(scope)
+        row = row_for(path)
+        if row is None or row.level is Level.NONE:
+            return
+        groups = row.groups(scope["method"])
+        if row.level is Level.ACCOUNT:
+            allowed = whose.may_in_account(groups, second_segment(path))
+        elif row.level is Level.ZONE:
+            zone = self.zones.get(second_segment(path))
+            allowed = zone is not None and whose.may_in_zone(groups, zone["id"], zone["account_id"])
+        elif row.level is Level.USER:
+            allowed = whose.may_as_user(groups)
+        else:
+            allowed = self._may_somewhere(whose, groups)
+        if not allowed:
+            raise ApiError(*row.refusal)
+
+    def _may_somewhere(self, whose: Caller, groups: frozenset[str]) -> bool:
+        return any(
+            whose.may_in_account(groups, account_id)
+            or any(whose.may_in_zone(groups, zone["id"], account_id) for zone in self.zones.of(account_id))
+            for account_id in whose.account_ids
+        )
 
 
 def _bearer(scope: Scope) -> str | None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import re
-import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from clodo.emulator.accounts.caller import Caller
+from clodo.emulator.accounts.tokens import Tokens, new_token, policies_for
 from clodo.emulator.clock import new_id, now
 from clodo.emulator.config import AccountKeys
 from clodo.emulator.database import Database, Row
@@ -25,38 +23,8 @@ SUBDOMAIN = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 SUBDOMAIN_INVALID = 10031
 SUBDOMAIN_TAKEN = 10032
 
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """
-    Who makes a call.
-
-    Attributes:
-        token_id: 32 hex digits.
-
-        owner: ``user`` or ``account``; tokens of accounts have no user behind them that `/user` could show.
-
-        account_ids: Accounts that the token reaches.
-    """
-
-    token_id: str
-    token_name: str
-    owner: str
-    user_id: str
-    email: str
-    status: str
-    expires_on: str | None
-    account_ids: tuple[str, ...]
-
-    @property
-    def is_active(self) -> bool:
-        """Whether the token may be used now."""
-        return self.status == "active" and (self.expires_on is None or self.expires_on > now())
-
-    @property
-    def author(self) -> dict[str, str]:
-        """Return what is noted as the author of a version or deployment."""
-        return {"id": self.user_id, "email": self.email}
+#: What these tables became after the first release of the schema.
+STEPS = ("ALTER TABLE accounts ADD COLUMN settings TEXT", "ALTER TABLE users ADD COLUMN profile TEXT")
 
 
 class Accounts:
@@ -65,6 +33,8 @@ class Accounts:
     def __init__(self, database: Database, zones: Zones) -> None:
         self._database = database
         self._zones = zones
+        self.tokens = Tokens(database, zones)
+        database.upgrade("accounts", STEPS)
 
     def first(
         self, account_id: str | None, token: str | None, subdomain: str | None, zones: Sequence[str]
@@ -114,18 +84,59 @@ class Accounts:
         return self.keys(account_id, token)
 
     def add_token(
-        self, account_ids: Sequence[str], *, name: str, owner: str = "user", expires_on: str | None = None
+        self,
+        account_ids: Sequence[str],
+        *,
+        name: str,
+        owner: str = "user",
+        expires_on: str | None = None,
+        permissions: Sequence[str] | None = None,
+        zone_ids: Sequence[str] = (),
+        value: str | None = None,
     ) -> tuple[str, str]:
-        """Make a further token of the first account's user; return its id and the token itself."""
+        """
+        Make a further token of the first account's user; return its id and the token itself.
+
+        Args:
+            permissions: Names of permission groups (``D1 Write``); None for everything.
+
+            zone_ids: What permissions about zones are limited to; all zones of the accounts when empty.
+
+        Raises:
+            ApiError: There is no such account or permission group.
+        """
         for account_id in account_ids:
             if self.account(account_id) is None:
                 raise ApiError(404, 7003, f"no account {account_id}")
-        token = new_token()
-        return self._keep_token(token, name, *account_ids, owner=owner, expires_on=expires_on), token
+        user_id = self.user_of(account_ids[0])
+        try:
+            policies = None if permissions is None else policies_for(permissions, user_id, account_ids, zone_ids)
+        except ValueError as error:
+            raise ApiError(400, 400, str(error)) from error
+        return self.tokens.create(
+            user_id, account_ids, name, owner=owner, value=value, policies=policies, expires_on=expires_on
+        )
 
-    def set_token_status(self, token_id: str, status: str) -> bool:
-        """Disable a token or make it active again; False if there is none."""
-        return self._database.run("UPDATE tokens SET status = ? WHERE id = ?", (status, token_id)) > 0
+    def user_of(self, account_id: str) -> str:
+        """Return the id of the user whose account this is."""
+        user_id: str = self._database.value("SELECT user_id FROM accounts WHERE id = ?", (account_id,))
+        return user_id
+
+    def user(self, user_id: str) -> Row:
+        """Return the user's row."""
+        row = self._database.row("SELECT * FROM users WHERE id = ?", (user_id,))
+        assert row is not None, "whoever calls exists"
+        return row
+
+    def set_profile(self, user_id: str, profile: Mapping[str, Any]) -> None:
+        """Keep what a user says about themselves."""
+        self._database.run("UPDATE users SET profile = ? WHERE id = ?", (json.dumps(dict(profile)), user_id))
+
+    def change(self, account_id: str, name: str, settings: Mapping[str, Any]) -> None:
+        """Give an account another name and other settings."""
+        self._database.run(
+            "UPDATE accounts SET name = ?, settings = ? WHERE id = ?", (name, json.dumps(dict(settings)), account_id)
+        )
 
     def keys(self, account_id: str, token: str) -> AccountKeys:
         """Return what a client needs to use the account with *token*."""
@@ -149,22 +160,6 @@ class Accounts:
         marks = ", ".join("?" for _ in account_ids)
         return self._database.rows(f"SELECT * FROM accounts WHERE id IN ({marks}) ORDER BY name, id", account_ids)  # noqa: S608
 
-    def authenticate(self, token: str) -> Caller | None:
-        """
-        Return whose *token* is; None if nobody's.
-
-        The look-up is by digest and the digests are compared in constant time: nothing about a token can be
-        learnt from how long a refusal takes.
-        """
-        digest = _digest(token)
-        row = self._database.row(
-            "SELECT tokens.*, users.email FROM tokens JOIN users ON users.id = tokens.user_id WHERE digest = ?",
-            (digest,),
-        )
-        if row is None or not hmac.compare_digest(row["digest"], digest):
-            return None
-        return _caller(row)
-
     def token_by_id(self, token_id: str) -> tuple[Caller, str] | None:
         """
         Return whose the token with this id is, and the SHA-256 of its value in hex; None if there is no such token.
@@ -174,11 +169,7 @@ class Accounts:
         Source:
             https://developers.cloudflare.com/r2/api/tokens/#get-s3-api-credentials-from-an-api-token
         """
-        row = self._database.row(
-            "SELECT tokens.*, users.email FROM tokens JOIN users ON users.id = tokens.user_id WHERE tokens.id = ?",
-            (token_id,),
-        )
-        return None if row is None else (_caller(row), row["digest"])
+        return self.tokens.by_id(token_id)
 
     def subdomain(self, account_id: str) -> str | None:
         """Return the account's workers.dev subdomain."""
@@ -220,49 +211,5 @@ class Accounts:
             {"id": account_id, "name": name, "subdomain": chosen, "created_on": moment, "user_id": user_id},
         )
 
-    def _keep_token(
-        self, token: str, name: str, *account_ids: str, owner: str = "user", expires_on: str | None = None
-    ) -> str:
-        digest = _digest(token)
-        known: str | None = self._database.value("SELECT id FROM tokens WHERE digest = ?", (digest,))
-        if known is not None:
-            return known
-        account = self.account(account_ids[0])
-        assert account is not None
-        token_id = new_id()
-        row: dict[str, Any] = {
-            "id": token_id,
-            "name": name,
-            "digest": digest,
-            "owner": owner,
-            "user_id": account["user_id"],
-            "account_ids": list(account_ids),
-            "scopes": None,
-            "status": "active",
-            "expires_on": expires_on,
-            "created_on": now(),
-        }
-        self._database.insert("tokens", row)
-        return token_id
-
-
-def _caller(row: Row) -> Caller:
-    return Caller(
-        token_id=row["id"],
-        token_name=row["name"],
-        owner=row["owner"],
-        user_id=row["user_id"],
-        email=row["email"],
-        status=row["status"],
-        expires_on=row["expires_on"],
-        account_ids=tuple(json.loads(row["account_ids"])),
-    )
-
-
-def new_token() -> str:
-    """Return a fresh API token: 40 characters, like the real ones."""
-    return secrets.token_urlsafe(30)
-
-
-def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+    def _keep_token(self, token: str, name: str, account_id: str, *, owner: str = "user") -> None:
+        self.tokens.create(self.user_of(account_id), [account_id], name, owner=owner, value=token)

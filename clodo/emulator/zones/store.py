@@ -57,6 +57,10 @@ class Zones:
                 return found
         return None
 
+    def of(self, account_id: str) -> list[Row]:
+        """Return the zones of one account, by name."""
+        return self.of_accounts([account_id])
+
     def of_accounts(self, account_ids: Sequence[str]) -> list[Row]:
         """Return the zones of those accounts, by name."""
         return sorted((row for row in self._all().values() if row["account_id"] in account_ids), key=_name)
