@@ -24,7 +24,7 @@ from clodo.ledger.schema import REVISION_TABLE
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql as postgresql_dialect
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every revision this Clodo knows, oldest first."""
 
 DEFAULT_PATIENCE = timedelta(seconds=30)

@@ -16,6 +16,7 @@ from clodo.ledger.journal import FileJournal, LedgerJournal, insert_entry
 from clodo.ledger.live import LiveTargets
 from clodo.ledger.locks import Locks
 from clodo.ledger.releases import Releases, close_release, insert_release, known_releases
+from clodo.ledger.secret_records import SecretRecords
 
 
 def default_path(workspace: Path) -> Path:
@@ -37,6 +38,8 @@ class Ledger:
         audit: Who did what.
 
         live: What we last deployed where.
+
+        secrets: How old secrets are, and how rotations stand; never the secrets.
     """
 
     def __init__(self, database: Database) -> None:
@@ -45,6 +48,7 @@ class Ledger:
         self.locks = Locks(database)
         self.audit = Audit(database)
         self.live = LiveTargets(database)
+        self.secrets = SecretRecords(database)
         self._database = database
         self._budgets: dict[str, LedgerBudget] = {}
         self._mutex = threading.Lock()

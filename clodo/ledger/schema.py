@@ -187,3 +187,30 @@ budget_batches = Table(
     Column("requests", Integer, nullable=False),
     Index("clodo_budget_batches_by_user", "user_key", "at"),
 )
+
+secrets = Table(
+    "clodo_secrets",
+    metadata,
+    Column("target", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("made_at", Moment, nullable=False),
+    Column("live_fingerprint", Text, nullable=False),
+    Column("live_at", Moment),
+)
+
+rotations = Table(
+    "clodo_rotations",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("target", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("old_fingerprint", Text, nullable=False),
+    Column("new_fingerprint", Text, nullable=False),
+    Column("begun_at", Moment, nullable=False),
+    Column("retire_at", Moment),
+    Column("ended_at", Moment),
+    Index("clodo_rotations_by_state", "state"),
+)
