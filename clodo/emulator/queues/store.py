@@ -121,7 +121,7 @@ class Queues:
             ApiError: The name can't be one or is taken, or a setting is out of bounds.
         """
         name = self._free_name(account_id, body.get("queue_name"))
-        settings = QueueSettings.from_json(body.get("settings") or {})
+        settings = QueueSettings.from_json({} if body.get("settings") is None else body["settings"])
         jurisdiction = body.get("jurisdiction")
         if jurisdiction is not None and jurisdiction not in JURISDICTIONS:
             raise ApiError(400, INVALID_QUEUE, f"jurisdiction must be one of {', '.join(JURISDICTIONS)}.")
@@ -150,7 +150,7 @@ class Queues:
         name = queue.name
         if body.get("queue_name") not in (None, queue.name):
             name = self._free_name(queue.account_id, body["queue_name"])
-        settings = body.get("settings") or {}
+        settings = {} if body.get("settings") is None else body["settings"]
         if not isinstance(settings, Mapping):
             raise ApiError(400, INVALID_QUEUE, "settings must be an object")
         kept = {} if is_whole else asdict(queue.settings)
@@ -204,7 +204,7 @@ class Queues:
         if consumer_id is not None and (known is None or known.id != consumer_id):
             raise ApiError(404, CONSUMER_NOT_FOUND, "Consumer not found.")
         kind, script_id = body.get("type") or "worker", None
-        settings = body.get("settings") or {}
+        settings = {} if body.get("settings") is None else body["settings"]
         if not isinstance(settings, Mapping):
             raise ApiError(400, INVALID_QUEUE, "settings must be an object")
         checked: WorkerSettings | PullSettings
