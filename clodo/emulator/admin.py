@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 PREFIX = "/__clodo"
 
+#: What ``PATCH /__clodo/settings`` changes.
+SETTINGS = ("analytics_delay_seconds", "ignore_overrides", "rate_limit")
+
 
 def admin_app(cloud: Cloud) -> ASGIApp:
     """Return the application behind ``/__clodo``."""
@@ -112,10 +115,12 @@ def admin_app(cloud: Cloud) -> ASGIApp:
 
     async def patch_settings(request: Request) -> Response:
         body = await object_body(request)
-        if unknown := sorted(set(body) - {"ignore_overrides", "rate_limit"}):
-            raise ApiError(400, 400, f"unknown key {unknown[0]!r}; known are ignore_overrides, rate_limit")
+        if unknown := sorted(set(body) - set(SETTINGS)):
+            raise ApiError(400, 400, f"unknown key {unknown[0]!r}; known are {', '.join(SETTINGS)}")
         if "ignore_overrides" in body:
             cloud.runtime.ignore_overrides = body["ignore_overrides"] is True
+        if "analytics_delay_seconds" in body:
+            cloud.analytics.delay_seconds = _seconds(body, "analytics_delay_seconds")
         if "rate_limit" in body:
             limit = body["rate_limit"]
             if isinstance(limit, Mapping):
@@ -226,6 +231,13 @@ class _Guarded:
             return
         refusal = ApiError(403, 403, "The admin token is in emulator.json in the embedded cloud's data folder.")
         await refusal.as_response()(scope, receive, send)
+
+
+def _seconds(body: Mapping[str, Any], name: str) -> float:
+    value = body[name]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 86_400:
+        raise ApiError(400, 400, f"{name} must be a number of seconds, at most a day")
+    return float(value)
 
 
 def _target(body: dict[str, Any]) -> tuple[str, str, str | None]:

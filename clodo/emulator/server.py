@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import asdict
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -197,6 +198,14 @@ class EmbeddedCloud:
 
         async def act(cloud: Cloud) -> None:
             cloud.limit.configure(is_on=is_on, maximum=maximum, window_seconds=window_seconds)
+
+        self._ask(act)
+
+    def delay_analytics(self, delay: timedelta) -> None:
+        """Let the analytics see what happened only after *delay*, as Cloudflare's do after minutes."""
+
+        async def act(cloud: Cloud) -> None:
+            cloud.analytics.delay_seconds = delay.total_seconds()
 
         self._ask(act)
 

@@ -104,6 +104,7 @@ class Result:
             rows_written.
     """
 
+    sql: str
     columns: tuple[str, ...]
     rows: list[tuple[SqlValue, ...]]
     meta: dict[str, Any]
@@ -319,7 +320,7 @@ class Engine:
             "rows_read": max(self._scanned, changes or _read(facts, rows)),
             "rows_written": written,
         }
-        return Result(self._columns, [_as_javascript(row) for row in rows], meta)
+        return Result(sql, self._columns, [_as_javascript(row) for row in rows], meta)
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Run a statement of our own: limits and refusals don't count, and rows come as they are asked for."""

@@ -12,15 +12,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from clodo.emulator.analytics.store import Size
 from clodo.emulator.d1.engine import SCHEMA, Result
 from clodo.emulator.d1.history import Commit, History, Origin, read_bookmark, size_of, write_bookmark
 from clodo.emulator.d1.limits import DEFAULT_LIMITS, Limits
 from clodo.emulator.d1.opened import OpenDatabase
 from clodo.emulator.d1.registry import ALREADY_EXISTS, BAD_REQUEST, NOT_FOUND, TOO_MANY_DATABASES, Database, Registry
 from clodo.emulator.envelope import ApiError
-from clodo.emulator.runtime.ports import Answers, BindingRefused, Statement
+from clodo.emulator.runtime.ports import Answers, BindingRefused, Statement, StatementFailed
+
+if TYPE_CHECKING:
+    from clodo.emulator.analytics.recorder import Recorder
 
 REGIONS = {"wnam": "WNAM", "enam": "ENAM", "weur": "WEUR", "eeur": "EEUR", "apac": "APAC", "oc": "OC"}
 DEFAULT_REGION = "WEUR"
@@ -54,6 +58,8 @@ class Databases:
         self.limits = limits
         self.export_pause = export_pause
         self.now = now
+        #: Told about every call, when somebody counts them.
+        self.recorder: Recorder | None = None
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._registry = Registry(directory / "registry.sqlite")
         self._open: OrderedDict[str, OpenDatabase] = OrderedDict()
@@ -209,12 +215,65 @@ class Databases:
     async def _run(self, database: Database, statements: Sequence[Statement]) -> tuple[list[list[Result]], str]:
         opened = self.opened(database)
         opened.raise_if_busy()
-        groups, commit = await opened.call(lambda: (opened.engine.run(statements), opened.history.newest))
+        began = time.perf_counter()
+        try:
+            groups, commit = await opened.call(lambda: (opened.engine.run(statements), opened.history.newest))
+        except StatementFailed as error:
+            self._count_refused(database, statements, error, time.perf_counter() - began)
+            raise
+        if self.recorder is not None:
+            self._count(self.recorder, database, groups, time.perf_counter() - began)
         opened.rotate_if_long()
         for group in groups:
             for result in group:
                 result.meta.update(self.served(database, result.meta["duration"]))
         return groups, write_bookmark(commit, database.key)
+
+    def _count(
+        self, recorder: Recorder, database: Database, groups: Sequence[Sequence[Result]], seconds: float
+    ) -> None:
+        results = [result for group in groups for result in group]
+        recorder.database_call(
+            database.account_id,
+            database.uuid,
+            database.region,
+            [
+                (
+                    result.sql,
+                    result.meta["duration"],
+                    result.meta["rows_read"],
+                    result.meta["rows_written"],
+                    len(result.rows),
+                    result.meta["changed_db"],
+                )
+                for result in results
+            ],
+            seconds=seconds,
+            response_bytes=sum(_bytes_of(result) for result in results),
+        )
+
+    def _count_refused(
+        self, database: Database, statements: Sequence[Statement], error: StatementFailed, seconds: float
+    ) -> None:
+        if self.recorder is not None and statements:
+            figures = (statements[0].sql, seconds * 1000, 0, 0, 0, False)
+            self.recorder.database_call(
+                database.account_id,
+                database.uuid,
+                database.region,
+                [figures],
+                seconds=seconds,
+                response_bytes=0,
+                error=error.message,
+            )
+
+    async def sizes(self) -> list[Size]:
+        """Return how large each database is now."""
+        now_ms = self.now_ms()
+        return [
+            Size(database.account_id, now_ms, "d1", database.uuid, self.size(database))
+            for database in self._registry.every()
+        ]
 
     async def bookmark(self, database: Database, at: datetime | None = None) -> str:
         """
@@ -331,6 +390,12 @@ class Databases:
         for path in self.directory.iterdir():
             if path.is_dir() and path.name not in known:
                 shutil.rmtree(path)
+
+
+def _bytes_of(result: Result) -> int:
+    """Return about how many bytes a result is as JSON; it is not written twice to know exactly."""
+    cells = sum(len(value) if isinstance(value, (str, bytes)) else 8 for row in result.rows for value in row)
+    return cells + len(result.rows) * (2 + sum(len(column) + 4 for column in result.columns))
 
 
 def timestamp(at_ms: int) -> str:

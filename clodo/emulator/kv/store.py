@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import apsw
 
+from clodo.emulator.analytics.store import Size
 from clodo.emulator.d1.jobs import JobThread
 from clodo.emulator.kv.limits import (
     INVALID_CURSOR,
@@ -34,6 +35,9 @@ from clodo.emulator.kv.limits import (
     metadata_text,
 )
 from clodo.emulator.runtime.ports import BindingRefused, KeyPage, StoredKey, StoredValue
+
+if TYPE_CHECKING:
+    from clodo.emulator.analytics.recorder import Recorder
 
 #: Expired pairs are removed from the file after so many writes; they are not seen any more from the second on.
 _WRITES_BETWEEN_PURGES = 500
@@ -88,6 +92,14 @@ class Pair(NamedTuple):
     expiration_ttl: int | None = None
 
 
+@dataclass(slots=True)
+class _Counted:
+    """What an operation came to."""
+
+    status: int = 200
+    size: int = 0
+
+
 class Namespaces:
     """
     The KV namespaces in one file; the back end of the API and of Workers' bindings.
@@ -103,6 +115,8 @@ class Namespaces:
         path = directory / "kv.sqlite"
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._now = now
+        #: Told about every operation, when somebody counts them.
+        self.recorder: Recorder | None = None
         self._connection = apsw.Connection(str(path), statementcachesize=100)
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-16384"):
             self._connection.execute(f"PRAGMA {pragma}")
@@ -217,7 +231,12 @@ class Namespaces:
                 found[key] = None if row is None else StoredValue(row[0], _metadata(row[1]), row[2])
             return found
 
-        return await self._thread.call(select)
+        with self._counted(namespace, "read", len(encoded)) as counted:
+            values = await self._thread.call(select)
+            counted.size = sum(len(stored.value) for stored in values.values() if stored is not None)
+            if all(stored is None for stored in values.values()):
+                counted.status = 404
+        return values
 
     async def write(self, namespace: Namespace, pairs: Iterable[Pair]) -> None:
         """
@@ -238,7 +257,9 @@ class Namespaces:
                 self._connection.executemany("INSERT OR REPLACE INTO pairs VALUES(?, ?, ?, ?, ?)", rows)
             self._purge(len(rows), int(now))
 
-        await self._thread.call(insert)
+        with self._counted(namespace, "write", len(rows)) as counted:
+            await self._thread.call(insert)
+            counted.size = sum(len(row[4]) for row in rows)
 
     async def erase(self, namespace: Namespace, keys: Iterable[str]) -> None:
         """
@@ -253,7 +274,8 @@ class Namespaces:
             with self._connection:
                 self._connection.executemany("DELETE FROM pairs WHERE namespace = ? AND key = ?", rows)
 
-        await self._thread.call(delete)
+        with self._counted(namespace, "delete", len(rows)):
+            await self._thread.call(delete)
 
     async def page(self, namespace: Namespace, prefix: str, limit: int, cursor: str | None) -> KeyPage:
         """
@@ -277,7 +299,8 @@ class Namespaces:
                 )
             )
 
-        rows = await self._thread.call(select)
+        with self._counted(namespace, "list", 1):
+            rows = await self._thread.call(select)
         keys = [StoredKey(key.decode(), _metadata(metadata), expiration) for key, metadata, expiration in rows[:limit]]
         return KeyPage(keys, _write_cursor(rows[limit - 1][0]) if len(rows) > limit else None)
 
@@ -342,6 +365,46 @@ class Namespaces:
                     f"Invalid key_count_limit of {limit}. Please specify an integer less than {MAX_LIST}.",
                 )
             return await self.page(self.find(account_id, namespace_id), prefix, limit, cursor)
+
+    # --- figures ------------------------------------------------------------------------------------------------------
+
+    async def sizes(self) -> Sequence[Size]:
+        """Return how many keys and bytes each namespace has now."""
+        now = self._now()
+
+        def select() -> dict[int, tuple[int, int]]:
+            return {
+                number: (keys, size)
+                for number, keys, size in self._connection.execute(
+                    "SELECT namespace, count(*), sum(length(key) + length(value) + coalesce(length(metadata), 0))"
+                    " FROM pairs WHERE expiration IS NULL OR expiration > ? GROUP BY namespace",
+                    (int(now),),
+                )
+            }
+
+        held = await self._thread.call(select)
+        found = []
+        for namespace in self._namespaces.values():
+            keys, size = held.get(namespace.number, (0, 0))
+            found.append(Size(namespace.account_id, int(now * 1000), "kv", namespace.id, size, keys))
+        return found
+
+    @contextmanager
+    def _counted(self, namespace: Namespace, action: str, requests: int) -> Iterator[_Counted]:
+        """Tell the recorder about an operation on *requests* keys, when it has succeeded."""
+        began = time.perf_counter()
+        counted = _Counted()
+        yield counted
+        if self.recorder is not None:
+            self.recorder.key_operation(
+                namespace.account_id,
+                namespace.id,
+                action,
+                status=counted.status,
+                requests=requests,
+                size=counted.size,
+                seconds=time.perf_counter() - began,
+            )
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

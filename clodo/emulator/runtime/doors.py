@@ -85,6 +85,8 @@ class Doors:
             await send_page(scope, send, pages.Page(403, b"not for you\n", b"text/plain"), [])
             return
         caller = read_caller(header(scope, _CALLER_HEADER) or b"{}")
+        if self._runtime.recorder is not None and caller["kind"] != "tail":
+            self._runtime.recorder.subrequest(caller["version"])
         match caller["kind"]:
             case "outbound":
                 await self._fetch_outside(scope, receive, send)

@@ -119,6 +119,8 @@ async def pass_to_version(
         injected = await _disturb(runtime, disturbance, scope, receive, send, extra)
         if injected is not None:
             runtime.count_injected(account_id, script, version_id, injected)
+            if runtime.recorder is not None:
+                runtime.recorder.injected(account_id, script, version_id)
             return
     began = time.monotonic()
     for is_last_try in (False, False, True):
@@ -132,6 +134,8 @@ async def pass_to_version(
             await send_page(scope, send, pages.worker_unavailable(host, ray, why), extra)
             return
         try:
+            if runtime.recorder is not None:
+                runtime.recorder.began(lease)
             serve = lease.upstream.websocket if is_websocket else lease.upstream.http
             outcome = await serve(scope, receive, send, headers, extra)
             if outcome.ending is Ending.NEVER_SENT and not is_last_try:
@@ -139,11 +143,27 @@ async def pass_to_version(
                 lease.instance.forget(lease.workerd)
                 continue
             lease.version.requests += 1
-            runtime.wall_times.note(ray.removesuffix(f"-{COLO}"), (time.monotonic() - began) * 1000)
+            seconds = time.monotonic() - began
+            runtime.wall_times.note(ray.removesuffix(f"-{COLO}"), seconds * 1000)
+            if runtime.recorder is not None:
+                runtime.recorder.ended(lease, event="fetch", status=_status_of(outcome, lease), seconds=seconds)
             await _conclude(lease, outcome, scope, send, extra, host, ray)
             return
         finally:
             lease.release()
+
+
+def _status_of(outcome: Outcome, lease: Lease) -> str:
+    """Name the end of a request as the analytics do; a Worker's own 500 is a success there."""
+    match outcome.ending:
+        case Ending.ANSWERED:
+            return "success"
+        case Ending.CLIENT_LEFT:
+            return "clientDisconnected"
+        case Ending.THREW:
+            return "scriptThrewException"
+        case _:
+            return "exceededResources" if lease.workerd.is_over_limit else "internalError"
 
 
 async def _conclude(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import structlog
@@ -45,6 +45,9 @@ from clodo.emulator.runtime.processes import Nursery, StartFailed, Workerd, cpu_
 from clodo.emulator.runtime.rpc import Pipe
 from clodo.emulator.runtime.tails import Tails, WallTimes, event_of
 from clodo.emulator.runtime.traffic import choose_version
+
+if TYPE_CHECKING:
+    from clodo.emulator.analytics.recorder import Recorder
 
 logger = structlog.get_logger(__name__)
 
@@ -114,6 +117,8 @@ class Runtime:
         self.random = random or Random().random
         self.ignore_overrides = False
         self.wall_times = WallTimes()
+        #: Told about every run of a Worker, when somebody counts them.
+        self.recorder: Recorder | None = None
         self._tails = Tails()
         self._tail_switches: set[asyncio.Task[None]] = set()
         self._disturbances: dict[tuple[str, str, str | None], Disturbance] = {}
@@ -668,9 +673,17 @@ class Runtime:
                 raise WorkerdUnavailable(f"{script} has no handlers")
             lease.version.requests += 1
             index = lease.instance.index_of(version_id)
+            if self.recorder is not None:
+                self.recorder.began(lease)
+            began = time.monotonic()
             answer: Mapping[str, Any] = await ask(workerd.folder / "control.sock", path, {**order, "version": index})
-            if answer.get("outcome") != "ok":
+            is_fine = answer.get("outcome") == "ok"
+            if not is_fine:
                 lease.version.errors += 1
+            if self.recorder is not None:
+                status = "success" if is_fine else "scriptThrewException"
+                event, seconds = path.removeprefix("/"), time.monotonic() - began
+                self.recorder.ended(lease, event=event, status=status, seconds=seconds)
             return answer
         except (OSError, aiohttp.ClientError) as error:
             lease.version.errors += 1

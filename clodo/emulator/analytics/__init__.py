@@ -1,0 +1,1 @@
+"""What happened in the embedded cloud, counted, and asked for in Cloudflare's GraphQL."""
