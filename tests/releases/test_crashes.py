@@ -25,8 +25,8 @@ FIRST_STEPS = ("note-way-back", "migrate", "upload", "smoke-test", "set-triggers
 STEPS = ("note-way-back", "migrate", "check-live", "upload", "smoke-test", "roll-out", "set-triggers", "verify")
 ROLLBACK_STEPS = ("note-way-back", "roll-out", "verify")
 UNDONE_STEPS = ("set-triggers", "roll-out", "smoke-test", "upload", "migrate")
-# How many requests that may write a release of each kind sends; D1 queries that only read are among them.
-FIRST_REQUESTS, REQUESTS, UNDO_REQUESTS, ROLLBACK_REQUESTS = 11, 10, 5, 1
+# How many requests that may leave something behind a release of each kind sends.
+FIRST_REQUESTS, REQUESTS, UNDO_REQUESTS, ROLLBACK_REQUESTS = 7, 6, 4, 1
 
 
 def points(*whats: str) -> list[Point]:
@@ -65,7 +65,7 @@ ROLLBACK = [
     *requests(1, ROLLBACK_REQUESTS),
     *ENDING,
 ]
-UPLOADING = [*after("upload intent", "request 6"), Point("upload done", BEFORE)]
+UPLOADING = [*after("upload intent", "request 2"), Point("upload done", BEFORE)]
 FINISHED = {str(point) for point in (Point("verify done", AFTER), *ENDING)}
 NEXT_RUNS = ("release", "reconcile")
 
