@@ -9,6 +9,7 @@ from typing import Any
 
 import apsw
 
+from clodo.migrations.schema import empty_copy
 from clodo.migrations.statements import Statement
 
 PATIENCE_SECONDS = 2.0
@@ -42,13 +43,10 @@ def locate(
 def _by_running(
     statements: Sequence[Statement], message: str, schema: Sequence[Mapping[str, Any]], elapsed: Callable[[], float]
 ) -> int | None:
-    connection = apsw.Connection(":memory:")
+    connection = empty_copy(schema)
     try:
-        # A statement comes from a file that a D1 refused: it must not reach the disk here.
-        connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
         gives_up_at = elapsed() + PATIENCE_SECONDS
         connection.set_progress_handler(lambda: elapsed() > gives_up_at, INSTRUCTIONS_BETWEEN_LOOKS)
-        _make_schema(connection, schema)
         connection.execute("BEGIN")
         for number, statement in enumerate(statements, start=1):
             try:
@@ -60,25 +58,6 @@ def _by_running(
         return None
     finally:
         connection.close()
-
-
-def _make_schema(connection: apsw.Connection, schema: Sequence[Mapping[str, Any]]) -> None:
-    for row in sorted(schema, key=_rank):
-        if not row.get("sql") or str(row.get("name", "")).startswith(("sqlite_", "_cf_")):
-            continue
-        try:
-            connection.execute(str(row["sql"]))
-        except apsw.Error:
-            # A virtual table made its own inner tables, or needs a module that is missing here; the comparison of
-            # messages takes care of what follows from that.
-            continue
-
-
-def _rank(row: Mapping[str, Any]) -> int:
-    # Virtual tables make inner tables, whose own rows must come too late; indexes, views and triggers need tables.
-    if row.get("type") != "table":
-        return 2
-    return 0 if str(row.get("sql")).upper().startswith("CREATE VIRTUAL") else 1
 
 
 def _by_table(statements: Sequence[Statement], message: str) -> int | None:
