@@ -13,14 +13,16 @@ Everything that can go wrong, as facts.
     ├── NotFound                                             10
     │   ├── TargetNotFound   ServiceNotFound   ReleaseNotFound
     │   ├── WorkerNotFound   VersionNotFound   NoWayBack
-    │   └── DatabaseNotFound NamespaceNotFound ZoneNotFound
+    │   ├── DatabaseNotFound NamespaceNotFound ZoneNotFound
+    │   └── SnapshotNotFound       no manifest of this id in the vault
     ├── LockHeld                   who, since when, until     11
     │   └── LockLost               ours was taken over        11
     ├── NotAuthorised              token wrong or expired     12
-    │   └── PermissionMissing      token lacks a right        12
+    │   ├── PermissionMissing      token lacks a right        12
+    │   └── IdentityMissing        no key here opens a snapshot  12
     ├── TryLater                   passing trouble            75
     │   ├── RateLimited   CircuitIsOpen   BudgetExhausted
-    │   └── CloudflareUnavailable  ServerUnavailable
+    │   └── CloudflareUnavailable  ServerUnavailable  VaultUnavailable
     ├── OutcomeUnknown             sent, but no answer        75
     ├── PartlyDone                 names what is missing       3
     ├── Interrupted                Ctrl-C, SIGTERM           130
@@ -30,6 +32,8 @@ Everything that can go wrong, as facts.
         ├── MigrationFailed  SmokeTestFailed VerificationFailed
         ├── ReleaseFailed          failed and undone
         ├── UndoIncomplete         failed, and not wholly undone
+        ├── SnapshotDamaged        bytes, rows or manifest are not what was written
+        │   └── SnapshotNotTrusted     signed by nobody we know
         └── ToolchainMissing  NoSpaceLeft  PortInUse  LedgerUnavailable
 """
 
@@ -136,6 +140,10 @@ class ZoneNotFound(NotFound):
     """The token sees no such zone."""
 
 
+class SnapshotNotFound(NotFound):
+    """The vault has no manifest of this snapshot."""
+
+
 class LockHeld(ClodoError):
     """Somebody else is at it."""
 
@@ -154,6 +162,10 @@ class NotAuthorised(ClodoError):
 
 class PermissionMissing(NotAuthorised):
     """The token is good but lacks a right; the message names it."""
+
+
+class IdentityMissing(NotAuthorised):
+    """No key at hand opens the snapshot."""
 
 
 class TryLater(ClodoError):
@@ -190,6 +202,10 @@ class CloudflareUnavailable(TryLater):
 
 class ServerUnavailable(TryLater):
     """The Prefect server can't be reached."""
+
+
+class VaultUnavailable(TryLater):
+    """The place of the snapshots can't be reached, or does not take what it is given."""
 
 
 class OutcomeUnknown(ClodoError):
@@ -323,6 +339,14 @@ class UndoIncomplete(Failed):
     def __init__(self, message: str, *, release_id: str | None = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.release_id = release_id
+
+
+class SnapshotDamaged(Failed):
+    """A snapshot is not what was written; the message says which part of it."""
+
+
+class SnapshotNotTrusted(SnapshotDamaged):
+    """A manifest is not signed, or by a key that nobody here trusts."""
 
 
 class ToolchainMissing(Failed):
