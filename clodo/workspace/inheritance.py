@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from clodo.workspace.documents import KeyPath, did_you_mean
 
@@ -111,6 +111,14 @@ TOP_LEVEL_ONLY = (
 )
 
 
+class Warned(NamedTuple):
+    """Something wrangler warns of: the key, one sentence, and the name that `clodo config validate` gives it."""
+
+    path: KeyPath
+    what: str
+    rule: str
+
+
 @dataclass(frozen=True, slots=True)
 class Flattened:
     """
@@ -121,12 +129,12 @@ class Flattened:
 
         origins: Where each key of *values* stands in the file.
 
-        warnings: What wrangler itself would warn of, one sentence each, with the key it is about.
+        warnings: What wrangler itself would warn of.
     """
 
     values: dict[str, Any]
     origins: dict[str, KeyPath]
-    warnings: tuple[tuple[KeyPath, str], ...]
+    warnings: tuple[Warned, ...]
 
 
 def flatten(data: Mapping[str, Any], section: str | None) -> Flattened:
@@ -155,14 +163,10 @@ def _is_given(section: Mapping[str, Any], key: str) -> bool:
     return section.get(key) is not None and not (key in ("account_id", "route") and section[key] == "")
 
 
-def _warnings(data: Mapping[str, Any], own: Mapping[str, Any], section: str | None) -> list[tuple[KeyPath, str]]:
-    found: list[tuple[KeyPath, str]] = []
+def _warnings(data: Mapping[str, Any], own: Mapping[str, Any], section: str | None) -> list[Warned]:
+    found: list[Warned] = []
     known = (*INHERITED, *NOT_INHERITED, *TOP_LEVEL_ONLY)
-    found += [
-        ((key,), f'unknown key "{key}"; wrangler ignores it{did_you_mean(key, known)}')
-        for key in data
-        if key not in known
-    ]
+    found += [_unknown((key,), known) for key in data if key not in known]
     if section is None:
         return found
     prefix: KeyPath = ("env", section)
@@ -170,20 +174,22 @@ def _warnings(data: Mapping[str, Any], own: Mapping[str, Any], section: str | No
     for key in own:
         if key in TOP_LEVEL_ONLY:
             what = f'"{key}" counts at the top level only; wrangler ignores it in an environment'
-            found.append(((*prefix, key), what))
+            found.append(Warned((*prefix, key), what, "top-level-only"))
         elif key not in inner:
-            what = f'unknown key "{key}"; wrangler ignores it{did_you_mean(key, inner)}'
-            found.append(((*prefix, key), what))
+            found.append(_unknown((*prefix, key), inner))
     for key in NOT_INHERITED:
         if data.get(key) is None:
             continue
         if own.get(key) is None:
-            found.append(
-                ((key,), f'"{key}" stands at the top level but not in env.{section}, which does not inherit it')
-            )
+            what = f'"{key}" stands at the top level but not in env.{section}, which does not inherit it'
+            found.append(Warned((key,), what, "not-inherited"))
         elif key == "vars" and isinstance(own[key], Mapping) and isinstance(data[key], Mapping):
             found += [
-                (("vars", name), f'var "{name}" stands at the top level but not in env.{section}.vars')
+                Warned(
+                    ("vars", name),
+                    f'var "{name}" stands at the top level but not in env.{section}.vars',
+                    "not-inherited",
+                )
                 for name in data[key]
                 if name not in own[key]
             ]
@@ -195,5 +201,10 @@ def _warnings(data: Mapping[str, Any], own: Mapping[str, Any], section: str | No
         ]
         if domains:
             what = f"env.{section} inherits the custom domains {', '.join(domains)} and would take them over"
-            found.append((("routes",), what))
+            found.append(Warned(("routes",), what, "inherited-domain"))
     return found
+
+
+def _unknown(path: KeyPath, known: tuple[str, ...]) -> Warned:
+    key = str(path[-1])
+    return Warned(path, f'unknown key "{key}"; wrangler ignores it{did_you_mean(key, known)}', "unknown-key")

@@ -40,7 +40,7 @@ def discover(root: Path) -> tuple[Service, ...]:
         BadConfiguration: A config is broken, or two services have one name.
     """
     found: dict[str, Service] = {}
-    for file in sorted(_configs(root.absolute())):
+    for file in sorted(config_files(root.absolute())):
         config = WranglerConfig.read(file)
         service = Service(config.name, file.parent, config)
         if config.name in found:
@@ -70,7 +70,8 @@ def find_service(name: str, services: tuple[Service, ...]) -> Service:
     raise ServiceNotFound(f"{name}: no such service", hint=hint)
 
 
-def _configs(root: Path) -> Iterator[Path]:
+def config_files(root: Path) -> Iterator[Path]:
+    """Yield the wrangler config of each folder at and below *root*; linked folders are followed once."""
     seen: set[tuple[int, int]] = set()
     for parent, folders, _ in os.walk(root, followlinks=True):
         folder = Path(parent)

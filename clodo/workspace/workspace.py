@@ -16,6 +16,7 @@ from clodo.workspace.graph import Graph, Node, Use
 from clodo.workspace.portfolio import FILE_NAME, Portfolio
 from clodo.workspace.services import Service
 from clodo.workspace.targets import Target, find_target
+from clodo.workspace.wrangler_config import WranglerConfig
 
 STATE_FOLDER = ".clodo"
 
@@ -62,7 +63,7 @@ class Workspace:
         effective = {
             Target(service.name, environment): service.config.for_environment(environment)
             for service in services
-            for environment in _environments_of(service, portfolio)
+            for environment in environments_of(service.config, portfolio)
         }
         _raise_if_workers_clash(portfolio, effective)
         return cls(root, portfolio, services, tuple(sorted(effective)), MappingProxyType(effective))
@@ -157,11 +158,12 @@ def find_root(start: Path) -> Path:
     return folders[0]
 
 
-def _environments_of(service: Service, portfolio: Portfolio) -> tuple[str, ...]:
-    chosen = portfolio.settings_of(service.name).environments
+def environments_of(config: WranglerConfig, portfolio: Portfolio) -> tuple[str, ...]:
+    """Return the environments that a service is deployed to: those the portfolio names, else those its config knows."""
+    chosen = portfolio.settings_of(config.name).environments
     if chosen is not None:
         return tuple(dict.fromkeys(chosen))
-    return tuple(name for name in portfolio.environments if service.config.has_environment(name))
+    return tuple(name for name in portfolio.environments if config.has_environment(name))
 
 
 def _raise_if_services_are_unknown(portfolio: Portfolio, services: tuple[Service, ...]) -> None:

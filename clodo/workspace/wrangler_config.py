@@ -227,7 +227,7 @@ class _Flattening:
             logpush=self.take("logpush", bool),
             tail_consumers=self.tail_consumers(),
             build=self.build(),
-            warnings=tuple(f"{self.document.place_of(path)}: {what}" for path, what in self.flat.warnings),
+            warnings=tuple(f"{self.document.place_of(warned.path)}: {warned.what}" for warned in self.flat.warnings),
             raw=self.values,
             origins=self.flat.origins,
         )

@@ -73,7 +73,7 @@ def test_what_wrangler_would_warn_of_is_said():
         "env": {"staging": {"vars": {"A": 3}, "alias": {}}},
     }
 
-    warnings = dict(flatten(data, "staging").warnings)
+    warnings = {warned.path: warned.what for warned in flatten(data, "staging").warnings}
 
     assert warnings[("kv_namespaces",)] == (
         '"kv_namespaces" stands at the top level but not in env.staging, which does not inherit it'

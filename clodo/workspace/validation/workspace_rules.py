@@ -1,0 +1,171 @@
+"""All findings of a whole workspace, however broken it is: one file's trouble doesn't hide another's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clodo.errors import BadConfiguration, ClodoError, ToolchainMissing
+from clodo.workspace.effective_config import EffectiveConfig
+from clodo.workspace.portfolio import FILE_NAME, Portfolio
+from clodo.workspace.services import config_files
+from clodo.workspace.targets import Target
+from clodo.workspace.validation.account_rules import AccountLookup, account_findings
+from clodo.workspace.validation.config_rules import config_findings
+from clodo.workspace.validation.finding import Finding, Severity, finding_at, finding_of, in_order
+from clodo.workspace.validation.schema import ConfigSchema
+from clodo.workspace.workspace import Workspace, environments_of
+from clodo.workspace.wrangler_config import WranglerConfig
+
+Further = Callable[[Path], Iterator[Finding]]
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """
+    What was looked at, and what was found.
+
+    Attributes:
+        files: How many configuration files were read.
+
+        findings: The worst first, then by place.
+    """
+
+    files: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether anything makes a release impossible or wrong."""
+        return any(finding.severity is Severity.ERROR for finding in self.findings)
+
+
+def validate(
+    root: Path,
+    *,
+    schema_file: Callable[[], Path],
+    account: Callable[[str], AccountLookup] | None = None,
+    further: Sequence[Further] = (),
+) -> Validated:
+    """
+    Look at every configuration file at and below *root*.
+
+    Args:
+        schema_file: Gives wrangler's ``config-schema.json``; may raise ToolchainMissing, which becomes a note.
+
+        account: Gives the look-up of a ``CloudflareAccount`` block by its name; None to ask no account.
+
+        further: More rules, each given *root*; other rooms of the house add theirs here.
+    """
+    root = root.absolute()
+    findings: list[Finding] = []
+    configs: list[WranglerConfig] = []
+    schema = _schema(schema_file, root, findings)
+    files = sorted(config_files(root))
+    for file in files:
+        try:
+            config = WranglerConfig.read(file)
+        except BadConfiguration as error:
+            findings.append(finding_of(error, "unreadable", otherwise=str(file)))
+            continue
+        configs.append(config)
+        findings += config_findings(config, root)
+        if schema is not None:
+            findings += schema.findings(config.document)
+    portfolio = _portfolio(root, findings)
+    findings += _name_clashes(configs)
+    if portfolio is not None:
+        effective = dict(_targets(configs, portfolio))
+        findings += _route_clashes(effective)
+        if account is not None:
+            findings += _on_accounts(effective, portfolio, account)
+    for rules in further:
+        findings += rules(root)
+    if not findings or all(finding.severity is not Severity.ERROR for finding in findings):
+        findings += _as_a_whole(root)
+    return Validated(len(files) + (root / FILE_NAME).is_file(), in_order(findings))
+
+
+def _schema(schema_file: Callable[[], Path], root: Path, findings: list[Finding]) -> ConfigSchema | None:
+    try:
+        return ConfigSchema.read(schema_file())
+    except ToolchainMissing as error:
+        what = f"the check against wrangler's own schema was left out: {error.message}"
+        remedy = error.hint or "Run `clodo up` once with network access."
+        findings.append(finding_at(f"{root / FILE_NAME}:1", "left-out", Severity.NOTE, what, remedy))
+        return None
+
+
+def _portfolio(root: Path, findings: list[Finding]) -> Portfolio | None:
+    file = root / FILE_NAME
+    if not file.is_file():
+        return Portfolio.default(root.name or "workspace")
+    try:
+        return Portfolio.read(file)
+    except BadConfiguration as error:
+        findings.append(finding_of(error, "portfolio", otherwise=str(file)))
+        return None
+
+
+def _name_clashes(configs: Sequence[WranglerConfig]) -> Iterator[Finding]:
+    first: dict[str, WranglerConfig] = {}
+    for config in configs:
+        other = first.setdefault(config.name, config)
+        if other is not config:
+            yield finding_at(
+                config.document.place_of(("name",)),
+                "name-clash",
+                Severity.ERROR,
+                f'the name "{config.name}" is taken by {other.document.place_of(("name",))}',
+                "Give one of the two another name.",
+            )
+
+
+def _targets(configs: Sequence[WranglerConfig], portfolio: Portfolio) -> Iterator[tuple[Target, EffectiveConfig]]:
+    for config in configs:
+        for environment in environments_of(config, portfolio):
+            try:
+                yield Target(config.name, environment), config.for_environment(environment)
+            except BadConfiguration:
+                # Said already, where the file was looked at by itself.
+                continue
+
+
+def _route_clashes(effective: Mapping[Target, EffectiveConfig]) -> Iterator[Finding]:
+    owners: dict[str, tuple[Target, str]] = {}
+    for target, config in effective.items():
+        for route in config.routes:
+            owner, place = owners.setdefault(route.pattern, (target, route.place))
+            if owner != target:
+                yield finding_at(
+                    route.place,
+                    "route-clash",
+                    Severity.ERROR,
+                    f'{target} and {owner} ({place}) both want the requests for "{route.pattern}"',
+                    "Cloudflare gives a pattern to one Worker: take it away from one of the two.",
+                )
+
+
+def _on_accounts(
+    effective: Mapping[Target, EffectiveConfig], portfolio: Portfolio, account: Callable[[str], AccountLookup]
+) -> Iterator[Finding]:
+    for target, config in effective.items():
+        block = portfolio.account_block_of(target)
+        try:
+            looked_up = account(block)
+        except BadConfiguration as error:
+            place = portfolio.place_of("environments", target.environment)
+            what = f"{target} could not be compared with its account: {error.message}"
+            if portfolio.document is not None:
+                yield finding_at(place, "left-out", Severity.NOTE, what, error.hint or "Save the block.")
+            continue
+        yield from account_findings(config, looked_up)
+
+
+def _as_a_whole(root: Path) -> Iterator[Finding]:
+    """Ask what every other command asks first, so that "valid" means that they start."""
+    try:
+        Workspace.load(root).graph()
+    except ClodoError as error:
+        yield finding_of(error, "workspace", otherwise=str(root / FILE_NAME))
