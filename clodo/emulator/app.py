@@ -13,7 +13,7 @@ import random
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ from clodo.emulator.r2.routes import routes as bucket_routes
 from clodo.emulator.runtime.ports import Backlog
 from clodo.emulator.runtime.router import RouterApp
 from clodo.emulator.runtime.runtime import Runtime, RuntimeConfig
+from clodo.emulator.runtime.schedules import ScheduleClock, Trigger
 from clodo.emulator.tails.sessions import SOCKET_PATH, TailSessions
 from clodo.emulator.workers import assets, domains, scripts, services, triggers, versions
 from clodo.emulator.workers import secrets as secret_routes
@@ -166,6 +167,11 @@ class Cloud:
         self.tails = TailSessions(
             self.runtime, self.publisher, lambda: self.url.removesuffix(API_PREFIX).replace("http", "ws", 1)
         )
+        self.schedules = ScheduleClock(
+            lambda: (Trigger(*row) for row in self.scripts.all_schedules()),
+            self.runtime.trigger_scheduled,
+            lambda: datetime.now(UTC),
+        )
         self._router = RouterApp(self.runtime, self.directory)
         self._admin = admin_app(self)
         self._links = _quiet(Starlette(routes=d1_link_routes(self.transfers)))
@@ -179,11 +185,13 @@ class Cloud:
         """Get the data plane ready; Workers' processes start with their first request."""
         await self.runtime.start()
         self.deliveries.start()
+        self.schedules.start()
         self._counting = asyncio.create_task(self.recorder.run())
 
     async def stop(self) -> None:
         """End everything; safe to repeat."""
         self.tails.close()
+        await self.schedules.stop()
         await self.deliveries.stop()
         await self.runtime.stop()
         await self.transfers.close()

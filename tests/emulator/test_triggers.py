@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -192,3 +193,22 @@ def test_the_same_worker_in_two_accounts(cloud: EmbeddedCloud, account: CloudAcc
 
     assert seen == ("mine", "theirs")
     assert still == "theirs"
+
+
+@pytest.mark.exhaustive
+def test_the_real_clock_runs_a_worker(account: CloudAccount) -> None:
+    """A Worker with a schedule for every minute is run at the next one, with nobody asking."""
+    namespace = account.result("POST", "/storage/kv/namespaces", json={"title": "seen"})["id"]
+    code = """export default { async scheduled({ cron, scheduledTime }, env) {
+        await env.KV.put("ran", `${cron} ${scheduledTime % 60000}`);
+    } };"""
+    kv = {"type": "kv_namespace", "name": "KV", "namespace_id": namespace}
+    account.put_worker("shop", code, reachable=False, bindings=[kv])
+    account.result("PUT", "/workers/scripts/shop/schedules", json=[{"cron": "*/1 * * * *"}])
+    value = f"{account.root}/storage/kv/namespaces/{namespace}/values/ran"
+    limit = time.monotonic() + 65
+    while not (answer := account.api.get(value)).is_success:
+        assert time.monotonic() < limit, "the minute passed without a run"
+        time.sleep(0.25)
+
+    assert answer.text == "*/1 * * * * 0"

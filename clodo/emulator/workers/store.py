@@ -397,6 +397,13 @@ class Scripts:
             (script.id,),
         )
 
+    def all_schedules(self) -> list[tuple[str, str, str]]:
+        """Return account, Worker and cron of every schedule."""
+        rows = self._database.rows(
+            "SELECT account_id, name, cron FROM schedules JOIN scripts ON scripts.id = schedules.script_id"
+        )
+        return [(row["account_id"], row["name"], row["cron"]) for row in rows]
+
     def set_schedules(self, script: Script, crons: Iterable[str]) -> list[Row]:
         """Make these the Worker's schedules; those it had keep their dates."""
         wanted = list(dict.fromkeys(crons))

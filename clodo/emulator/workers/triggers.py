@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from starlette.requests import Request
@@ -12,6 +11,7 @@ from starlette.routing import Route
 from clodo.emulator.accounts.store import Accounts
 from clodo.emulator.database import Row
 from clodo.emulator.envelope import ApiError, envelope, json_body, object_body
+from clodo.emulator.runtime.crons import Cron, CronInvalid
 from clodo.emulator.workers.directory import WorkerDirectory
 from clodo.emulator.workers.limits import MAX_SCHEDULES
 from clodo.emulator.workers.patterns import Pattern
@@ -27,8 +27,6 @@ ROUTE_NOT_FOUND = 10015
 ROUTE_EXISTS = 10020
 INVALID_ROUTE = 10022
 INVALID_SCHEDULE = 10100
-
-_FIELD = re.compile(r"^[0-9A-Za-z*,/#LW?-]+$")
 
 
 def account_routes(
@@ -236,8 +234,8 @@ def _raise_if_outside(pattern: Pattern, zone: Row, text: str) -> None:
 
 
 def _cron(entry: Any) -> str:
-    cron = entry.get("cron") if isinstance(entry, dict) else entry
-    fields = cron.split() if isinstance(cron, str) else []
-    if len(fields) != 5 or not all(_FIELD.match(field) for field in fields):
-        raise ApiError(400, INVALID_SCHEDULE, f"invalid cron string: {str(cron)[:100]!r}")
-    return " ".join(fields)
+    text = entry.get("cron") if isinstance(entry, dict) else entry
+    try:
+        return Cron.parse(text if isinstance(text, str) else "").text
+    except CronInvalid as error:
+        raise ApiError(400, INVALID_SCHEDULE, f"invalid cron string: {str(text)[:100]!r}") from error
