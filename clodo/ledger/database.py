@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -46,6 +47,7 @@ class Database:
         self.is_shared = self.url.get_backend_name() == "postgresql"
         self._clock = clock
         self._name = _name(self.url)
+        self._open = threading.local()
         self._engine = self._make_engine(patience)
 
     def open(self) -> None:
@@ -78,11 +80,23 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Give a connection in a transaction that is on the disk when the block ends, or undone if it raises."""
+        """
+        Give a connection in a transaction that is on the disk when the block ends, or undone if it raises.
+
+        A block inside another one, in the same thread, belongs to the outer one's transaction.
+        """
+        outer: Connection | None = getattr(self._open, "writing", None)
+        if outer is not None:
+            yield outer
+            return
         with self._renamed(), self._engine.connect() as connection:
             writing = connection.execution_options(clodo_writes=True)
             with writing.begin():
-                yield writing
+                self._open.writing = writing
+                try:
+                    yield writing
+                finally:
+                    self._open.writing = None
 
     def now(self, connection: Connection) -> datetime:
         """Say what time it is for everybody who shares this database."""

@@ -51,6 +51,21 @@ def fingerprint(key: bytes, secrets: Mapping[str, str]) -> str:
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
+def fingerprint_of(key: bytes, value: str) -> str:
+    """
+    Return the keyed fingerprint of one value, whatever its name: ``<8 digits that tell keys apart>:<64 hex digits>``.
+
+    Fingerprints of two keys can't be compared; `is_comparable` tells.
+    """
+    which = hmac.new(key, b"which key", hashlib.sha256).hexdigest()[:8]
+    return f"{which}:{hmac.new(key, b'value:' + value.encode(), hashlib.sha256).hexdigest()}"
+
+
+def is_comparable(one: str, other: str) -> bool:
+    """Whether two fingerprints were made with the same key, so that unequal ones mean unequal values."""
+    return one.partition(":")[0] == other.partition(":")[0]
+
+
 def _make_key(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.{randomness.token_hex(8)}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -82,6 +84,12 @@ class Ledger:
     def is_shared(self) -> bool:
         """Can other machines see it? True for PostgreSQL."""
         return self._database.is_shared
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Make everything that this thread writes inside the block one transaction: all of it is there, or nothing."""
+        with self._database.write():
+            yield
 
     def budget(self, user_key: str) -> LedgerBudget:
         """

@@ -191,6 +191,10 @@ class Releases:
         with self._database.read() as connection:
             return [_release(row) for row in connection.execute(query)]
 
+    def all_unfinished(self) -> Sequence[Release]:
+        """List the releases of every Worker that still have something to be finished or put back."""
+        return [release for worker in self.unfinished_workers() for release in self.unfinished(*worker)]
+
     def unfinished_workers(self) -> Sequence[tuple[str, str]]:
         """List the Workers that have unfinished releases, as account id and name."""
         query = (

@@ -91,8 +91,10 @@ def close_undone(site: Site, row: ReleaseRow, report: UndoReport, why: str) -> O
         except ClodoError as error:
             # The next run then finds another modified_on, looks closer, and sees that what is live is ours.
             site.log(f"{row.target}: undone; what is live could not be noted again: {error.message}")
-    site.ledger.releases.set_state(row.id, state)
-    site.ledger.audit.append(site.actor, f"release-{state.value}", row.target, {"release": row.id, **report.to_json()})
+    with site.ledger.at_once():
+        site.ledger.releases.set_state(row.id, state)
+        told = {"release": row.id, **report.to_json()}
+        site.ledger.audit.append(site.actor, f"release-{state.value}", row.target, told)
     return Outcome(
         target=row.target,
         ending=Ending.UNDONE if report.is_complete else Ending.FAILED,
@@ -135,26 +137,25 @@ def close_live(
     site: Site, row: ReleaseRow, verified: Verified, inputs: dict[str, str], *, now: Callable[[], datetime]
 ) -> None:
     """Record that *row* is live and verified; saying so twice changes nothing."""
-    site.ledger.live.put(
-        Live(
-            target=row.target,
-            release_id=row.id,
-            version_id=verified.version_id,
-            deployment_id=verified.deployment_id,
-            input_hash=inputs.get("input_hash", ""),
-            content_sha256=verified.content_sha256,
-            script_etag=verified.script_etag,
-            script_modified_on=verified.script_modified_on,
-            secrets_fingerprint=inputs.get("secrets_fingerprint", ""),
-            migrations_digest=inputs.get("migrations_digest", ""),
-            recorded_at=now(),
-            triggers=verified.triggers.to_json(),
-        )
+    live = Live(
+        target=row.target,
+        release_id=row.id,
+        version_id=verified.version_id,
+        deployment_id=verified.deployment_id,
+        input_hash=inputs.get("input_hash", ""),
+        content_sha256=verified.content_sha256,
+        script_etag=verified.script_etag,
+        script_modified_on=verified.script_modified_on,
+        secrets_fingerprint=inputs.get("secrets_fingerprint", ""),
+        migrations_digest=inputs.get("migrations_digest", ""),
+        recorded_at=now(),
+        triggers=verified.triggers.to_json(),
     )
-    site.ledger.releases.set_state(row.id, ReleaseState.LIVE)
-    site.ledger.audit.append(
-        site.actor, "release-live", row.target, {"release": row.id, "version": verified.version_id}
-    )
+    with site.ledger.at_once():
+        site.ledger.live.put(live)
+        site.ledger.releases.set_state(row.id, ReleaseState.LIVE)
+        told = {"release": row.id, "version": verified.version_id}
+        site.ledger.audit.append(site.actor, "release-live", row.target, told)
 
 
 def inputs_of(entries: Iterable[Entry]) -> dict[str, str]:

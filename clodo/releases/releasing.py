@@ -33,6 +33,7 @@ from clodo.releases.outcome import Ending, Outcome
 from clodo.releases.recovery import close_live, close_undone, interrupted_releases, lock_name, recover, undoing
 from clodo.releases.release import Release
 from clodo.releases.resolving import resolve
+from clodo.releases.securing import note_secrets, raise_if_insecure
 from clodo.releases.site import Account, Site
 from clodo.releases.story import Take, carry_out, directly
 from clodo.releases.triggers import Triggers
@@ -160,6 +161,7 @@ def release_target(site: Site, surveyed: Surveyed, wish: Wish, *, take: Take = d
     if surveyed.is_unchanged:
         return replace(_unchanged(surveyed), seconds=time.monotonic() - started)
     raise_if_forbidden(site, desired.target, wish)
+    raise_if_insecure(site, desired)
     _raise_if_objects_migrate(surveyed)
     account = site.account_of(desired.target)
     site.interruption.raise_if_requested()
@@ -273,8 +275,9 @@ def _release_locked(site: Site, account: Account, surveyed: Surveyed, wish: Wish
         plan_fingerprint=desired.input_hash,
         created_at=datetime.now(UTC),
     )
-    site.ledger.releases.create(row)
-    site.ledger.audit.append(site.actor, "release-begun", row.target, {"release": row.id, "reason": wish.reason})
+    with site.ledger.at_once():
+        site.ledger.releases.create(row)
+        site.ledger.audit.append(site.actor, "release-begun", row.target, {"release": row.id, "reason": wish.reason})
     release = Release(
         row.id,
         desired,
@@ -299,6 +302,7 @@ def _release_locked(site: Site, account: Account, surveyed: Surveyed, wish: Wish
 
     verified = carry_out(release, undo, take=take)
     close_live(site, row, verified, desired.inputs, now=lambda: datetime.now(UTC))
+    note_secrets(site, desired)
     return Outcome(
         target=str(desired.target),
         ending=Ending.LIVE,
@@ -358,8 +362,9 @@ def _adopt(site: Site, account: Account, desired: Desired, look: Look) -> Outcom
         plan_fingerprint=desired.input_hash,
         created_at=datetime.now(UTC),
     )
-    site.ledger.releases.create(row)
-    close_live(site, row, look.as_verified(), desired.inputs, now=lambda: datetime.now(UTC))
+    with site.ledger.at_once():
+        site.ledger.releases.create(row)
+        close_live(site, row, look.as_verified(), desired.inputs, now=lambda: datetime.now(UTC))
     return Outcome(
         target=str(desired.target),
         ending=Ending.ADOPTED,

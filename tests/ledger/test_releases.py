@@ -123,3 +123,43 @@ def test_an_open_release_is_unfinished_even_below_a_live_one(ledger, new_release
     ledger.releases.set_state(later.id, ReleaseState.LIVE)
 
     assert [release.id for release in ledger.releases.unfinished(running.account_id, "api")] == [running.id]
+
+
+def test_what_is_written_at_once_is_there_whole_or_not_at_all(ledger, new_release):
+    """An end and its row of the audit trail belong together: when the block fails, neither is there."""
+    release = new_release()
+    ledger.releases.create(release)
+
+    def end() -> None:
+        with ledger.at_once():
+            ledger.releases.set_state(release.id, ReleaseState.LIVE)
+            ledger.audit.append("mia", "release-live", release.target, {"release": release.id})
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        end()
+    open_then, rows_then = ledger.releases.open_releases(), ledger.audit.list()
+    with ledger.at_once():
+        ledger.releases.set_state(release.id, ReleaseState.LIVE)
+        ledger.audit.append("mia", "release-live", release.target)
+
+    assert (open_then, rows_then) == ([release], [])
+    assert ledger.releases.get(release.id).state is ReleaseState.LIVE
+    assert [row.action for row in ledger.audit.list()] == ["release-live"]
+    assert ledger.audit.verify() is None
+
+
+def test_a_release_that_was_not_wholly_undone_is_unfinished(ledger, new_release, clock):
+    """Open and incompletely undone releases of every Worker are listed, until a later one is live."""
+    open_one, failed = new_release(worker="api"), new_release(worker="web")
+    for release in (open_one, failed):
+        ledger.releases.create(release)
+    ledger.releases.set_state(failed.id, ReleaseState.FAILED)
+    unfinished_then = {release.id for release in ledger.releases.all_unfinished()}
+    clock.advance(timedelta(seconds=1))
+    later = new_release(worker="web")
+    ledger.releases.create(later)
+    ledger.releases.set_state(later.id, ReleaseState.LIVE)
+
+    assert unfinished_then == {open_one.id, failed.id}
+    assert [release.id for release in ledger.releases.all_unfinished()] == [open_one.id]
