@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,15 +16,21 @@ if TYPE_CHECKING:
 CHANGES_PENDING = 5
 
 
-def show_outcomes(outcomes: Sequence[Outcome], *, as_json: bool, dry_run: bool = False) -> None:
+def show_outcomes(
+    outcomes: Sequence[Outcome], *, as_json: bool, dry_run: bool = False, also_ok: Collection[str] = ()
+) -> None:
     """
     Print how each target ended, and one line that counts.
+
+    Args:
+        also_ok: Endings that are what the command was for, beside the successes: undoing, for one that undoes.
 
     JSON: {"ok", "dry_run", "targets": [{"target", "ending", "release_id", "version_id", "previous_version_id",
     "changes", "message", "hint", "tests", "seconds"}]}.
     """
     if as_json:
-        done = all(outcome.is_success or (dry_run and outcome.ending == "planned") for outcome in outcomes)
+        wanted = {*also_ok, "planned"} if dry_run else set(also_ok)
+        done = all(outcome.is_success or outcome.ending in wanted for outcome in outcomes)
         show_json({"ok": done, "dry_run": dry_run, "targets": [outcome.to_json() for outcome in outcomes]})
         return
     rows = [

@@ -273,7 +273,7 @@ def state_of(remembered: Live | None, listed: Script | None, *, is_asked: bool) 
 def _rows(workspace: Workspace, targets: Sequence[Target], listed: Mapping[Target, Script | None] | None) -> list[Row]:
     with open_ledger(workspace.root) as ledger:
         live = {item.target: item for item in ledger.live.all()}
-        half_way = {item.target: item.id for item in ledger.releases.open_releases()}
+        half_way = {item.target: item.id for item in reversed(ledger.releases.all_unfinished())}
         rows = []
         for target in targets:
             remembered = live.get(str(target))

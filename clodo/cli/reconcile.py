@@ -10,6 +10,10 @@ from clodo.cli.output import show
 from clodo.cli.session import open_workspace, prefect_for
 
 
+PUT_RIGHT = ("undone", "skipped")
+"""How a release may end here without anything being wrong: put back, or still in the hands of somebody who lives."""
+
+
 def reconcile(context: typer.Context, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """
     Finish or undo the releases that a dead process left half-way, and take in direct rollbacks.
@@ -29,4 +33,4 @@ def reconcile(context: typer.Context, workspace: WorkspaceOption = None, as_json
     if not outcomes and not as_json:
         show("Nothing was left half-way.")
         return
-    show_outcomes(outcomes, as_json=as_json)
+    show_outcomes(outcomes, as_json=as_json, also_ok=PUT_RIGHT)

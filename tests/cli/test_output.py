@@ -12,7 +12,10 @@ import sys
 import pytest
 
 from clodo.cli import output
+from clodo.cli.outcomes import show_outcomes
+from clodo.cli.reconcile import PUT_RIGHT
 from clodo.errors import Refused
+from clodo.releases.outcome import Ending, Outcome
 
 
 class Terminal(io.StringIO):
@@ -144,3 +147,15 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch):
         report("wrangler", 0.5)
 
     assert "Installing" in terminal.getvalue()
+
+
+def test_undoing_is_what_reconcile_is_for(capsys):
+    """A release that was undone is a failure of `clodo deploy` and a success of `clodo reconcile`."""
+    undone = [Outcome(target="api@production", ending=Ending.UNDONE, release_id="r1")]
+
+    said = []
+    for also_ok in ((), PUT_RIGHT):
+        show_outcomes(undone, as_json=True, also_ok=also_ok)
+        said.append(json.loads(capsys.readouterr().out)["ok"])
+
+    assert said == [False, True]
