@@ -9,7 +9,6 @@ from clodo.cli.outcomes import run_flow, show_outcomes
 from clodo.cli.output import show
 from clodo.cli.session import open_workspace, prefect_for
 
-
 PUT_RIGHT = ("undone", "skipped")
 """How a release may end here without anything being wrong: put back, or still in the hands of somebody who lives."""
 
