@@ -52,8 +52,11 @@ from clodo.emulator.queues.messages import Messages
 from clodo.emulator.queues.producing import Producing
 from clodo.emulator.queues.routes import routes as queue_routes
 from clodo.emulator.queues.store import Queues
-from clodo.emulator.r2.routes import Buckets
+from clodo.emulator.r2.buckets import Buckets
+from clodo.emulator.r2.object_routes import routes as object_routes
 from clodo.emulator.r2.routes import routes as bucket_routes
+from clodo.emulator.r2.s3.endpoint import S3Endpoint, is_for_s3
+from clodo.emulator.r2.store import Storage
 from clodo.emulator.runtime.ports import Backlog
 from clodo.emulator.runtime.router import RouterApp
 from clodo.emulator.runtime.runtime import Runtime, RuntimeConfig
@@ -139,7 +142,7 @@ class Cloud:
         self.databases = Databases(config.data / "d1")
         self.transfers = Transfers(self.databases)
         self.namespaces = Namespaces(config.data / "kv")
-        self.buckets = Buckets(self.database)
+        self.storage = Storage(config.data / "r2")
         self.messages = Messages(config.data / "queues.db")
         self.queues = Queues(self.database, self.scripts, self.messages)
         self.deliveries = Deliveries(self.queues, self.messages, self._consume, unix_milliseconds)
@@ -175,6 +178,7 @@ class Cloud:
         self._router = RouterApp(self.runtime, self.directory)
         self._admin = admin_app(self)
         self._links = _quiet(Starlette(routes=d1_link_routes(self.transfers)))
+        self._s3: ASGIApp = Recorded(Faulty(S3Endpoint(self.storage, self.accounts), self.faults), self.log)
         self._api: ASGIApp = Recorded(
             Faulty(Authenticated(self._api_app(), self.accounts, self.zones, self.limit), self.faults),
             self.log,
@@ -197,6 +201,7 @@ class Cloud:
         await self.transfers.close()
         await self.databases.close()
         await self.namespaces.close()
+        await self.storage.close()
         self.messages.close()
         if self._counting is not None:
             self._counting.cancel()
@@ -215,7 +220,10 @@ class Cloud:
             await self._lifespan(receive, send)
             return
         host = _host(scope)
-        if host in API_HOSTS or host == self.config.host:
+        is_own = host in API_HOSTS or host == self.config.host
+        if scope["type"] == "http" and is_for_s3(host, scope["path"] if is_own else ""):
+            await self._s3(scope, receive, send)
+        elif is_own:
             await self._own(scope, receive, send)
         elif self.directory.knows(host):
             await self._router(scope, receive, send)
@@ -253,7 +261,8 @@ class Cloud:
             *self.tails.routes(),
             *d1_routes(self.databases, self.transfers),
             *kv_routes(self.namespaces),
-            *bucket_routes(self.buckets),
+            *bucket_routes(self.storage),
+            *object_routes(self.storage),
             *queue_routes(self.queues, self.messages, self.producing, self.deliveries),
         ]
         general: list[Route] = [
@@ -281,7 +290,8 @@ class Cloud:
         return "" if found is None else found.id
 
     def _catalogue(self, account_id: str) -> _AccountCatalogue:
-        return _AccountCatalogue(account_id, self.databases, self.namespaces, self.buckets, self.queues, self.scripts)
+        buckets = self.storage.buckets
+        return _AccountCatalogue(account_id, self.databases, self.namespaces, buckets, self.queues, self.scripts)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -1,0 +1,281 @@
+"""Objects: written whole, read in pieces, listed in the byte order of their keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from clodo.emulator.r2.conditions import NO_CONDITIONS, Conditions
+from clodo.emulator.r2.errors import NO_SUCH_BUCKET, NO_SUCH_KEY, PRECONDITION_FAILED, R2Refused
+from clodo.emulator.r2.limits import check_custom_metadata, check_storage_class, key_bytes
+from clodo.emulator.r2.ranges import Span
+from clodo.emulator.r2.records import Bucket, Description, ObjectPage, Segment, StoredObject, new_version
+from clodo.emulator.r2.shelf import Shelf, as_json, end_of, read_segments
+
+_COLUMNS = "key, version, size, etag, uploaded, http, custom, checksums, storage_class, segments"
+
+
+class OpenObject:
+    """
+    An object whose bytes can be read; to be closed, read or not.
+
+    Attributes:
+        object: What it is.
+    """
+
+    def __init__(self, shelf: Shelf, found: StoredObject) -> None:
+        self.object = found
+        self._shelf = shelf
+        self._is_open = True
+
+    async def read(self, span: Span | None = None) -> AsyncIterator[bytes]:
+        """Give the bytes of *span*, or all."""
+        wanted = span or Span(0, self.object.size)
+        async for chunk in self._shelf.files.read(self.object.segments, wanted):
+            yield chunk
+
+    def close(self) -> None:
+        """Let the files go; safe to repeat."""
+        if self._is_open:
+            self._is_open = False
+            self._shelf.release(self.object.segments)
+
+
+class Objects:
+    """The objects of all buckets."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    async def head(self, bucket: Bucket, key: str) -> StoredObject:
+        """
+        Return what is known of an object.
+
+        Raises:
+            R2Refused: There is none with this key (10007), or the key can't be one (10020).
+        """
+        name = key_bytes(key)
+        found = await self._shelf.call(lambda: self.find(bucket, name))
+        if found is None:
+            raise R2Refused(NO_SUCH_KEY)
+        return found
+
+    async def open(self, bucket: Bucket, key: str) -> OpenObject:
+        """
+        Open an object for reading: what is written after doesn't touch it.
+
+        Raises:
+            R2Refused: There is none with this key (10007), or the key can't be one (10020).
+        """
+        name = key_bytes(key)
+
+        def hold() -> StoredObject:
+            found = self.find(bucket, name)
+            if found is None:
+                raise R2Refused(NO_SUCH_KEY)
+            self._shelf.hold(found.segments)
+            return found
+
+        return OpenObject(self._shelf, await self._shelf.call(hold))
+
+    async def put(
+        self,
+        bucket: Bucket,
+        key: str,
+        segments: Sequence[Segment],
+        checksums: dict[str, str],
+        description: Description,
+        *,
+        conditions: Conditions = NO_CONDITIONS,
+        etag: str | None = None,
+    ) -> StoredObject:
+        """
+        Make kept bytes an object; they are deleted if it can't be.
+
+        Args:
+            checksums: In hex, ``md5`` among them unless *etag* is given.
+
+        Raises:
+            R2Refused: A condition doesn't hold (10031), the bucket is gone, or a limit is passed.
+        """
+        try:
+            check_custom_metadata(description.custom)
+            made = StoredObject(
+                key=key,
+                version=new_version(),
+                size=sum(segment.size for segment in segments),
+                etag=etag or checksums["md5"],
+                uploaded=int(self._shelf.now() * 1000),
+                http=description.http,
+                custom=description.custom,
+                checksums=checksums,
+                storage_class=check_storage_class(description.storage_class or bucket.storage_class),
+                segments=tuple(segments),
+            )
+            name = key_bytes(key)
+
+            def write() -> tuple[StoredObject, Sequence[Segment]]:
+                before = self.find(bucket, name)
+                if not conditions.hold(before):
+                    raise R2Refused(PRECONDITION_FAILED)
+                self.insert(bucket, made)
+                return made, before.segments if before else ()
+
+            return await self._shelf.change(write)
+        except R2Refused:
+            self._shelf.files.delete(segments)
+            raise
+
+    async def copy(
+        self,
+        source: OpenObject,
+        bucket: Bucket,
+        key: str,
+        description: Description,
+        *,
+        conditions: Conditions = NO_CONDITIONS,
+    ) -> StoredObject:
+        """
+        Make an object of the bytes of another one.
+
+        Raises:
+            R2Refused: As in `put`.
+        """
+        found = source.object
+        segments = await self._shelf.call(lambda: self._shelf.files.copied(found.segments))
+        return await self.put(
+            bucket, key, segments, dict(found.checksums), description, conditions=conditions, etag=found.etag
+        )
+
+    async def delete(self, bucket: Bucket, keys: Sequence[str]) -> list[StoredObject]:
+        """
+        Remove objects, all or none; return those that were there.
+
+        Raises:
+            R2Refused: A key can't be one.
+        """
+        names = [key_bytes(key) for key in keys]
+
+        def delete() -> tuple[list[StoredObject], Sequence[Segment]]:
+            gone = []
+            for name in names:
+                found = self.find(bucket, name)
+                if found is not None:
+                    self._shelf.connection.execute(
+                        "DELETE FROM objects WHERE bucket = ? AND key = ?", (bucket.number, name)
+                    )
+                    gone.append(found)
+            return gone, [segment for found in gone for segment in found.segments]
+
+        return await self._shelf.change(delete)
+
+    async def page(
+        self, bucket: Bucket, *, prefix: bytes = b"", delimiter: bytes = b"", after: bytes = b"", limit: int = 1000
+    ) -> ObjectPage:
+        """
+        Return a page of objects, and of prefixes up to the delimiter, together not more than *limit*.
+
+        Args:
+            after: Keys up to and including this one are left out; so are prefixes that begin like it, if it is one.
+        """
+        return await self._shelf.call(lambda: self._page(bucket, prefix, delimiter, after, limit))
+
+    # --- inside of jobs -----------------------------------------------------------------------------------------------
+
+    def find(self, bucket: Bucket, name: bytes) -> StoredObject | None:
+        """Return an object, inside of a job."""
+        row = self._shelf.connection.execute(
+            f"SELECT {_COLUMNS} FROM objects WHERE bucket = ? AND key = ?",  # noqa: S608
+            (bucket.number, name),
+        ).fetchone()
+        return None if row is None else _object(row)
+
+    def insert(self, bucket: Bucket, made: StoredObject) -> None:
+        """Write an object's row over the one that is there, inside of a job."""
+        connection = self._shelf.connection
+        if connection.execute("SELECT 1 FROM buckets WHERE number = ?", (bucket.number,)).fetchone() is None:
+            raise R2Refused(NO_SUCH_BUCKET)
+        connection.execute(
+            "INSERT OR REPLACE INTO objects VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                bucket.number,
+                made.key.encode(),
+                made.version,
+                made.size,
+                made.etag,
+                made.uploaded,
+                as_json(dict(made.http)),
+                as_json(dict(made.custom)),
+                as_json(dict(made.checksums)),
+                made.storage_class,
+                as_json(made.segments),
+            ),
+        )
+
+    def _page(self, bucket: Bucket, prefix: bytes, delimiter: bytes, after: bytes, limit: int) -> ObjectPage:
+        objects: list[StoredObject] = []
+        prefixes: list[str] = []
+        end = end_of(prefix)
+        last: bytes | None = None
+        # First key that may come, and whether it itself may.
+        start, inclusive = (prefix, True) if after < prefix else (after, False)
+        if delimiter and after > prefix and after.startswith(prefix) and after.endswith(delimiter):
+            # `after` is a prefix that was given: all that is rolled up in it was given with it.
+            rolled = prefix + after[len(prefix) :].partition(delimiter)[0] + delimiter
+            if rolled == after:
+                beyond = end_of(after)
+                if beyond is None:
+                    return ObjectPage((), ())
+                start, inclusive = beyond, True
+        while True:
+            want = limit - len(objects) - len(prefixes) + 1
+            rows = self._rows(bucket, start, inclusive, end, want)
+            jumped = False
+            for row in rows:
+                key: bytes = row[0]
+                if len(objects) + len(prefixes) >= limit:
+                    return ObjectPage(tuple(objects), tuple(prefixes), last)
+                cut = key.find(delimiter, len(prefix)) if delimiter else -1
+                if cut < 0:
+                    objects.append(_object(row))
+                    last = start = key
+                    inclusive = False
+                    continue
+                last = key[: cut + len(delimiter)]
+                prefixes.append(last.decode("utf-8", "replace"))
+                beyond = end_of(last)
+                if beyond is None:
+                    return ObjectPage(tuple(objects), tuple(prefixes))
+                start, inclusive, jumped = beyond, True, True
+                break
+            if not jumped and len(rows) < want:
+                return ObjectPage(tuple(objects), tuple(prefixes))
+
+    def _rows(
+        self, bucket: Bucket, start: bytes, inclusive: bool, end: bytes | None, want: int
+    ) -> list[tuple[Any, ...]]:
+        comparison = ">=" if inclusive else ">"
+        return list(
+            self._shelf.connection.execute(
+                f"SELECT {_COLUMNS} FROM objects WHERE bucket = ? AND key {comparison} ?"  # noqa: S608
+                " AND (? IS NULL OR key < ?) ORDER BY key LIMIT ?",
+                (bucket.number, start, end, end, want),
+            )
+        )
+
+
+def _object(row: tuple[Any, ...]) -> StoredObject:
+    key, version, size, etag, uploaded, http, custom, checksums, storage_class, segments = row
+    return StoredObject(
+        key=key.decode(),
+        version=version,
+        size=size,
+        etag=etag,
+        uploaded=uploaded,
+        http=json.loads(http),
+        custom=json.loads(custom),
+        checksums=json.loads(checksums),
+        storage_class=storage_class,
+        segments=read_segments(segments),
+    )

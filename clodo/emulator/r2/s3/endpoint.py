@@ -1,0 +1,166 @@
+"""
+The S3 endpoint as an ASGI application.
+
+It answers to ``<account>.r2.cloudflarestorage.com`` and ``<bucket>.<account>.…``, each with ``.eu`` and its like for
+jurisdictions, and to ``/r2/<account>[.eu]`` on the API's own names, for clients without DNS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from clodo.emulator.access import NOTES
+from clodo.emulator.accounts.caller import Caller
+from clodo.emulator.accounts.store import Accounts
+from clodo.emulator.r2.errors import ACCESS_DENIED, METHOD_NOT_ALLOWED, NOT_IMPLEMENTED, UNAUTHORIZED, R2Refused
+from clodo.emulator.r2.s3 import buckets, listing, objects, uploads
+from clodo.emulator.r2.s3.documents import document
+from clodo.emulator.r2.s3.payload import Payload
+from clodo.emulator.r2.s3.requests import Address, S3Request, address_of
+from clodo.emulator.r2.s3.signatures import SignedRequest, check_claim, query_pairs, read_claim
+from clodo.emulator.r2.store import Storage
+
+Operation = Callable[[S3Request], Awaitable[Response]]
+
+#: Query parameters that make another operation of a request; those that nobody serves are refused.
+_BUCKET_QUERIES: dict[tuple[str, str], Operation] = {
+    ("GET", "location"): buckets.bucket_location,
+    ("GET", "encryption"): buckets.bucket_encryption,
+    ("GET", "uploads"): uploads.list_uploads,
+    ("POST", "delete"): objects.delete_objects,
+}
+_BUCKET: dict[str, Operation] = {
+    "GET": listing.list_objects,
+    "HEAD": buckets.head_bucket,
+    "PUT": buckets.create_bucket,
+    "DELETE": buckets.delete_bucket,
+}
+_OBJECT_QUERIES: dict[tuple[str, str], Operation] = {
+    ("POST", "uploads"): uploads.create_upload,
+    ("PUT", "uploadId"): uploads.upload_part,
+    ("POST", "uploadId"): uploads.complete_upload,
+    ("DELETE", "uploadId"): uploads.abort_upload,
+    ("GET", "uploadId"): uploads.list_parts,
+}
+_OBJECT: dict[str, Operation] = {
+    "GET": objects.get_object,
+    "HEAD": objects.head_object,
+    "PUT": objects.put_object,
+    "DELETE": objects.delete_object,
+}
+#: Of S3, not of R2 or not of ours: silence would look like success.
+# fmt: off
+_NOT_SERVED = frozenset((
+    "accelerate", "acl", "analytics", "attributes", "cors", "intelligent-tiering", "inventory", "legal-hold",
+    "lifecycle", "logging", "metrics", "notification", "object-lock", "ownershipControls", "policy",
+    "policyStatus", "publicAccessBlock", "replication", "requestPayment", "restore", "retention", "select",
+    "tagging", "torrent", "versioning", "versions", "website",
+))
+# fmt: on
+
+
+class S3Endpoint:
+    """
+    Serve S3's operations to whoever signs as the holder of a token.
+
+    Args:
+        accounts: A token's id is an access key id, and the SHA-256 of its value the secret.
+    """
+
+    def __init__(self, storage: Storage, accounts: Accounts) -> None:
+        self._storage = storage
+        self._accounts = accounts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        request = Request(scope, receive)
+        try:
+            answer = await self._answer(request)
+        except R2Refused as error:
+            refusal = error.refusal
+            body = document("Error", [("Code", refusal.name), ("Message", refusal.message)], namespace=None)
+            answer = objects.xml(b"" if request.method == "HEAD" else body, refusal.status)
+        except ClientDisconnect:
+            return
+        await answer(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        scope = request.scope
+        raw = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1").partition("?")[0]
+        headers = _headers(scope)
+        address = address_of(_host(headers), raw)
+        if address is None:
+            raise R2Refused(METHOD_NOT_ALLOWED.saying("No account's endpoint: /r2/<account id>/<bucket>/<key>."))
+        query = scope["query_string"].decode("latin-1")
+        signed = SignedRequest(scope["method"], raw, query, headers)
+        claim = read_claim(signed)
+        caller, secret = self._holder(claim.access_key)
+        key = check_claim(claim, signed, secret, self._storage.now())
+        if caller is None:
+            raise R2Refused(UNAUTHORIZED)
+        self._raise_if_stranger(caller, address, scope)
+        scope.get(NOTES, {})["token"] = caller.token_name
+        payload = Payload(request.stream(), headers, claim, key)
+        known = S3Request(self._storage, caller, address, scope["method"], dict(query_pairs(query)), headers, payload)
+        return await _operation(known)(known)
+
+    def _holder(self, access_key: str) -> tuple[Caller | None, str | None]:
+        found = self._accounts.token_by_id(access_key)
+        return (None, None) if found is None else found
+
+    def _raise_if_stranger(self, caller: Caller, address: Address, scope: Scope) -> None:
+        if not caller.is_active:
+            raise R2Refused(UNAUTHORIZED)
+        client = (scope.get("client") or ("127.0.0.1", 0))[0]
+        if address.account_id not in caller.account_ids or not caller.comes_from_the_right_place(client):
+            raise R2Refused(ACCESS_DENIED)
+
+
+def is_for_s3(host: str, path: str) -> bool:
+    """Say whether a request to *host* (lower case, without port) is for the S3 endpoint."""
+    return host.endswith(".r2.cloudflarestorage.com") or path == "/r2" or path.startswith("/r2/")
+
+
+def _operation(request: S3Request) -> Operation:
+    method, address, query = request.method, request.address, request.query
+    unserved = sorted(_NOT_SERVED.intersection(query))
+    if unserved:
+        raise R2Refused(NOT_IMPLEMENTED.saying(f"{method} with ?{unserved[0]} is not implemented."))
+    if not address.bucket:
+        if method != "GET":
+            raise R2Refused(METHOD_NOT_ALLOWED)
+        return buckets.list_buckets
+    if address.key:
+        if method == "PUT" and "uploadId" not in query and "x-amz-copy-source" in request.headers:
+            return objects.copy_object
+        specials, plain = _OBJECT_QUERIES, _OBJECT
+    else:
+        if method == "GET" and query.get("list-type") == "2":
+            return listing.list_objects_v2
+        specials, plain = _BUCKET_QUERIES, _BUCKET
+    for name in query:
+        special = specials.get((method, name))
+        if special is not None:
+            return special
+    operation = plain.get(method)
+    if operation is None:
+        raise R2Refused(METHOD_NOT_ALLOWED)
+    return operation
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """Return the headers by name; several of one name are joined, as they are when they are signed."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name = raw_name.decode("latin-1")
+        value = raw_value.decode("utf-8", "surrogateescape")
+        found[name] = f"{found[name]},{value}" if name in found else value
+    return found
+
+
+def _host(headers: dict[str, str]) -> str:
+    return headers.get("host", "").lower().partition(":")[0].rstrip(".")

@@ -1,0 +1,124 @@
+"""Listings over S3: the objects of a bucket, in both versions of the operation."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from urllib.parse import quote
+
+from starlette.responses import Response
+
+from clodo.emulator.r2.errors import INVALID_ARGUMENT, R2Refused
+from clodo.emulator.r2.limits import MAX_LIST
+from clodo.emulator.r2.records import ObjectPage
+from clodo.emulator.r2.s3.documents import Element, document
+from clodo.emulator.r2.s3.headers import iso_date, storage_class_code
+from clodo.emulator.r2.s3.objects import xml
+from clodo.emulator.r2.s3.requests import S3Request
+
+
+def encoder_of(request: S3Request) -> Callable[[str], str]:
+    """
+    Return how keys are written in the answer.
+
+    Raises:
+        R2Refused: Another ``encoding-type`` than url is asked for.
+    """
+    wanted = request.query.get("encoding-type")
+    if wanted not in (None, "", "url"):
+        raise R2Refused(INVALID_ARGUMENT.saying("Invalid Encoding Method specified in Request"))
+    return (lambda key: quote(key, safe="/-_.~")) if wanted == "url" else str
+
+
+async def list_objects_v2(request: S3Request) -> Response:
+    """List objects, with continuation tokens."""
+    query = request.query
+    start_after, token = query.get("start-after", ""), query.get("continuation-token")
+    after = start_after.encode("utf-8", "replace") if token is None else read_token(token)
+    limit, page = await _page(request, after)
+    encoded = encoder_of(request)
+    is_truncated = page.next_after is not None
+    content: list[Element] = [
+        ("Name", request.address.bucket),
+        ("Prefix", encoded(query.get("prefix", ""))),
+        ("Delimiter", encoded(query["delimiter"]) if query.get("delimiter") else None),
+        ("EncodingType", query.get("encoding-type") or None),
+        ("MaxKeys", limit),
+        ("KeyCount", len(page.objects) + len(page.prefixes)),
+        ("IsTruncated", is_truncated),
+        ("ContinuationToken", token),
+        ("NextContinuationToken", None if page.next_after is None else write_token(page.next_after)),
+        ("StartAfter", encoded(start_after) if start_after else None),
+        *_entries(page, encoded),
+    ]
+    return xml(document("ListBucketResult", content))
+
+
+async def list_objects(request: S3Request) -> Response:
+    """List objects, with markers: the first version of the operation."""
+    query = request.query
+    marker = query.get("marker", "")
+    limit, page = await _page(request, marker.encode("utf-8", "replace"))
+    encoded = encoder_of(request)
+    after = page.next_after
+    content: list[Element] = [
+        ("Name", request.address.bucket),
+        ("Prefix", encoded(query.get("prefix", ""))),
+        ("Marker", encoded(marker)),
+        ("NextMarker", None if after is None else encoded(after.decode("utf-8", "replace"))),
+        ("Delimiter", encoded(query["delimiter"]) if query.get("delimiter") else None),
+        ("EncodingType", query.get("encoding-type") or None),
+        ("MaxKeys", limit),
+        ("IsTruncated", after is not None),
+        *_entries(page, encoded),
+    ]
+    return xml(document("ListBucketResult", content))
+
+
+def write_token(after: bytes) -> str:
+    """Return a continuation token for the page behind *after*."""
+    return base64.urlsafe_b64encode(b"o1" + after).decode().rstrip("=")
+
+
+def read_token(token: str) -> bytes:
+    """
+    Return where the page begins.
+
+    Raises:
+        R2Refused: 400: the token is none of ours.
+    """
+    try:
+        text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error) as error:
+        raise R2Refused(INVALID_ARGUMENT.saying("The continuation token provided is incorrect")) from error
+    if text[:2] != b"o1":
+        raise R2Refused(INVALID_ARGUMENT.saying("The continuation token provided is incorrect"))
+    return text[2:]
+
+
+async def _page(request: S3Request, after: bytes) -> tuple[int, ObjectPage]:
+    limit = request.number("max-keys", MAX_LIST, 0, MAX_LIST)
+    page = await request.storage.objects.page(
+        request.bucket(writes=False),
+        prefix=request.query.get("prefix", "").encode("utf-8", "replace"),
+        delimiter=request.query.get("delimiter", "").encode("utf-8", "replace"),
+        after=after,
+        limit=limit,
+    )
+    return limit, page
+
+
+def _entries(page: ObjectPage, encoded: Callable[[str], str]) -> list[Element]:
+    entries: list[Element] = []
+    for found in page.objects:
+        shown: list[Element] = [
+            ("Key", encoded(found.key)),
+            ("Size", found.size),
+            ("LastModified", iso_date(found.uploaded)),
+            ("ETag", f'"{found.etag}"'),
+            ("StorageClass", storage_class_code(found.storage_class)),
+        ]
+        entries.append(("Contents", shown))
+    entries.extend(("CommonPrefixes", [("Prefix", encoded(prefix))]) for prefix in page.prefixes)
+    return entries

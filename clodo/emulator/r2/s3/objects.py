@@ -1,0 +1,218 @@
+"""Objects over S3: put, get, head, delete, copy."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from urllib.parse import unquote_to_bytes
+
+from starlette.responses import Response, StreamingResponse
+
+from clodo.emulator.r2.conditions import Conditions, from_headers
+from clodo.emulator.r2.errors import (
+    INVALID_ARGUMENT,
+    INVALID_OBJECT_NAME,
+    MALFORMED_XML,
+    NO_SUCH_BUCKET,
+    NOT_IMPLEMENTED,
+    PRECONDITION_FAILED,
+    R2Refused,
+)
+from clodo.emulator.r2.limits import MAX_DELETE, key_bytes
+from clodo.emulator.r2.objects import OpenObject
+from clodo.emulator.r2.ranges import Span, span_of_header
+from clodo.emulator.r2.records import Description, StoredObject
+from clodo.emulator.r2.s3.documents import Element, document, parse, text_of
+from clodo.emulator.r2.s3.headers import (
+    checksum_headers,
+    description_of,
+    headers_of,
+    iso_date,
+    overridden,
+    storage_class_of,
+)
+from clodo.emulator.r2.s3.requests import S3Request
+
+
+async def put_object(request: S3Request) -> Response:
+    """Write an object from the body."""
+    raise_if_encrypted(request)
+    try:
+        bucket = request.bucket(writes=True)
+    except R2Refused as error:
+        if error.refusal is not NO_SUCH_BUCKET or request.headers.get("cf-create-bucket-if-missing") != "true":
+            raise
+        request.raise_if_not_administrator(writes=True)
+        address = request.address
+        bucket = await request.storage.buckets.create(
+            address.account_id, address.bucket, jurisdiction=address.jurisdiction
+        )
+    made = await request.storage.receive(
+        bucket,
+        request.key,
+        request.payload.read(),
+        description_of(request.headers),
+        algorithms=request.payload.algorithms(),
+        told=request.payload.told,
+        conditions=from_headers(request.headers),
+    )
+    return Response(
+        headers={"etag": f'"{made.etag}"', "x-amz-version-id": made.version, **checksum_headers(made.checksums)}
+    )
+
+
+async def get_object(request: S3Request) -> Response:
+    """Answer with an object's bytes, or those that are asked for."""
+    return await _shown(request, with_body=True)
+
+
+async def head_object(request: S3Request) -> Response:
+    """Answer with what is known of an object."""
+    return await _shown(request, with_body=False)
+
+
+async def delete_object(request: S3Request) -> Response:
+    """Remove an object; it doesn't matter whether it was there."""
+    await request.storage.objects.delete(request.bucket(writes=True), [request.key])
+    return Response(status_code=204)
+
+
+async def delete_objects(request: S3Request) -> Response:
+    """Remove up to a thousand objects."""
+    bucket = request.bucket(writes=True)
+    wanted = parse(await request.document(), "Delete")
+    keys = [text_of(item, "Key") or "" for item in wanted.findall("Object")]
+    if not 0 < len(keys) <= MAX_DELETE:
+        raise R2Refused(MALFORMED_XML)
+    is_quiet = (text_of(wanted, "Quiet") or "").strip().lower() == "true"
+    names: list[str] = []
+    answers: list[Element] = []
+    for key in keys:
+        try:
+            key_bytes(key)
+        except R2Refused as error:
+            refusal = error.refusal
+            answers.append(("Error", [("Key", key), ("Code", refusal.name), ("Message", refusal.message)]))
+        else:
+            names.append(key)
+            if not is_quiet:
+                answers.append(("Deleted", [("Key", key)]))
+    await request.storage.objects.delete(bucket, names)
+    return xml(document("DeleteResult", answers))
+
+
+async def copy_object(request: S3Request) -> Response:
+    """Make an object of another one's bytes, its description, or a new one."""
+    raise_if_encrypted(request)
+    bucket = request.bucket(writes=True)
+    source = await open_source(request)
+    try:
+        made = await request.storage.objects.copy(
+            source,
+            bucket,
+            request.key,
+            _copied_description(request, source.object),
+            conditions=from_headers(request.headers, "cf-copy-destination-"),
+        )
+    finally:
+        source.close()
+    result: list[Element] = [("ETag", f'"{made.etag}"'), ("LastModified", iso_date(made.uploaded))]
+    return xml(document("CopyObjectResult", result))
+
+
+async def open_source(request: S3Request) -> OpenObject:
+    """
+    Open the object that ``x-amz-copy-source`` names.
+
+    Raises:
+        R2Refused: It isn't there, may not be read, or isn't as the conditions want it.
+    """
+    text = request.headers["x-amz-copy-source"].partition("?")[0].removeprefix("/")
+    try:
+        name, _, key = unquote_to_bytes(text).decode().partition("/")
+    except UnicodeDecodeError as error:
+        raise R2Refused(INVALID_OBJECT_NAME) from error
+    source = await request.storage.objects.open(request.bucket_named(name, writes=False), key)
+    if not from_headers(request.headers, "x-amz-copy-source-").hold(source.object):
+        source.close()
+        raise R2Refused(PRECONDITION_FAILED)
+    return source
+
+
+def raise_if_encrypted(request: S3Request) -> None:
+    """
+    Refuse keys of the customer's own: nothing is encrypted here, and nobody should believe it was.
+
+    Raises:
+        R2Refused: 501.
+    """
+    if any(name.startswith("x-amz-server-side-encryption-customer") for name in request.headers):
+        raise R2Refused(NOT_IMPLEMENTED.saying("SSE-C is not served by this embedded cloud."))
+
+
+def xml(body: bytes, status: int = 200) -> Response:
+    """Return an answer of XML."""
+    return Response(body, status_code=status, media_type="application/xml")
+
+
+def _copied_description(request: S3Request, found: StoredObject) -> Description:
+    directive = request.headers.get("x-amz-metadata-directive", "COPY").upper()
+    given = description_of(request.headers)
+    storage_class = storage_class_of(request.headers)
+    match directive:
+        case "COPY":
+            return Description(found.http, found.custom, storage_class)
+        case "REPLACE":
+            return given
+        case "MERGE":
+            return replace(given, http={**found.http, **given.http}, custom={**found.custom, **given.custom})
+        case _:
+            raise R2Refused(INVALID_ARGUMENT.saying("x-amz-metadata-directive must be COPY, REPLACE or MERGE."))
+
+
+async def _shown(request: S3Request, *, with_body: bool) -> Response:
+    raise_if_encrypted(request)
+    if "partNumber" in request.query:
+        raise R2Refused(NOT_IMPLEMENTED.saying("partNumber is not served by this embedded cloud."))
+    opened = await request.storage.objects.open(request.bucket(writes=False), request.key)
+    try:
+        found = opened.object
+        headers = headers_of(found, with_checksums=request.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED")
+        headers = overridden(headers, request.query)
+        outcome = _outcome(from_headers(request.headers), found)
+        if outcome is not None:
+            opened.close()
+            return Response(status_code=304, headers={name: headers[name] for name in ("etag", "last-modified")})
+        span = span_of_header(_range(request, found), found.size)
+    except R2Refused:
+        opened.close()
+        raise
+    wanted = span or Span(0, found.size)
+    headers["content-length"] = str(wanted.length)
+    if span is not None:
+        headers["content-range"] = f"bytes {span.start}-{span.end - 1}/{found.size}"
+    status = 200 if span is None else 206
+    if not with_body or not wanted.length:
+        opened.close()
+        return Response(status_code=status, headers=headers)
+    return StreamingResponse(_read(opened, wanted), status_code=status, headers=headers)
+
+
+def _outcome(conditions: Conditions, found: StoredObject) -> str | None:
+    outcome = conditions.outcome(found)
+    if outcome == "failed":
+        raise R2Refused(PRECONDITION_FAILED)
+    return None if outcome == "holds" else outcome
+
+
+def _range(request: S3Request, found: StoredObject) -> str | None:
+    if_range = request.headers.get("if-range")
+    return request.headers.get("range") if if_range in (None, f'"{found.etag}"') else None
+
+
+async def _read(opened: OpenObject, span: Span) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in opened.read(span):
+            yield chunk
+    finally:
+        opened.close()

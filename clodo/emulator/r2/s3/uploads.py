@@ -1,0 +1,160 @@
+"""Multipart uploads over S3."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from clodo.emulator.r2.conditions import from_headers
+from clodo.emulator.r2.errors import INVALID_ARGUMENT, MALFORMED_XML, R2Refused
+from clodo.emulator.r2.limits import MAX_PARTS
+from clodo.emulator.r2.ranges import span_of_header
+from clodo.emulator.r2.s3.documents import Element, document, parse, text_of
+from clodo.emulator.r2.s3.headers import checksum_headers, description_of, iso_date, storage_class_code
+from clodo.emulator.r2.s3.listing import encoder_of
+from clodo.emulator.r2.s3.objects import open_source, raise_if_encrypted, xml
+from clodo.emulator.r2.s3.requests import S3Request
+from clodo.emulator.r2.uploads import NamedPart
+
+
+async def create_upload(request: S3Request) -> Response:
+    """Begin a multipart upload."""
+    raise_if_encrypted(request)
+    bucket = request.bucket(writes=True)
+    upload = await request.storage.uploads.create(bucket, request.key, description_of(request.headers))
+    content: list[Element] = [("Bucket", bucket.name), ("Key", upload.key), ("UploadId", upload.id)]
+    return xml(document("InitiateMultipartUploadResult", content))
+
+
+async def upload_part(request: S3Request) -> Response:
+    """Write a part from the body, or from another object."""
+    bucket = request.bucket(writes=True)
+    number, upload_id = _part_number(request), request.query["uploadId"]
+    if "x-amz-copy-source" in request.headers:
+        return await _copied_part(request, number, upload_id)
+    payload = request.payload
+    part, sums = await request.storage.receive_part(
+        bucket, request.key, upload_id, number, payload.read(), algorithms=payload.algorithms(), told=payload.told
+    )
+    return Response(headers={"etag": f'"{part.etag}"', **checksum_headers(sums)})
+
+
+async def _copied_part(request: S3Request, number: int, upload_id: str) -> Response:
+    source = await open_source(request)
+    try:
+        span = span_of_header(request.headers.get("x-amz-copy-source-range"), source.object.size)
+        part, _ = await request.storage.receive_part(
+            request.bucket(writes=True), request.key, upload_id, number, source.read(span)
+        )
+    finally:
+        source.close()
+    content: list[Element] = [("ETag", f'"{part.etag}"'), ("LastModified", iso_date(part.uploaded))]
+    return xml(document("CopyPartResult", content))
+
+
+async def complete_upload(request: S3Request) -> Response:
+    """Make an object of the parts that the body names."""
+    bucket = request.bucket(writes=True)
+    named = []
+    for item in parse(await request.document(), "CompleteMultipartUpload").findall("Part"):
+        number, etag = text_of(item, "PartNumber"), text_of(item, "ETag")
+        if number is None or etag is None or not number.strip().isdigit() or len(number.strip()) > 9:
+            raise R2Refused(MALFORMED_XML)
+        named.append(NamedPart(int(number), etag.strip().strip('"')))
+    if not named:
+        raise R2Refused(MALFORMED_XML)
+    made = await request.storage.uploads.complete(
+        bucket, request.key, request.query["uploadId"], named, conditions=from_headers(request.headers)
+    )
+    content: list[Element] = [
+        ("Location", f"/{bucket.name}/{made.key}"),
+        ("Bucket", bucket.name),
+        ("Key", made.key),
+        ("ETag", f'"{made.etag}"'),
+    ]
+    return xml(document("CompleteMultipartUploadResult", content))
+
+
+async def abort_upload(request: S3Request) -> Response:
+    """Forget a multipart upload."""
+    await request.storage.uploads.abort(request.bucket(writes=True), request.key, request.query["uploadId"])
+    return Response(status_code=204)
+
+
+async def list_parts(request: S3Request) -> Response:
+    """List the parts of an upload."""
+    bucket = request.bucket(writes=False)
+    upload, parts = await request.storage.uploads.parts(bucket, request.key, request.query["uploadId"])
+    limit = request.number("max-parts", 1000, 1, 1000)
+    marker = request.number("part-number-marker", 0, 0, MAX_PARTS)
+    left = [part for part in parts if part.number > marker]
+    page = left[:limit]
+    content: list[Element] = [
+        ("Bucket", bucket.name),
+        ("Key", upload.key),
+        ("UploadId", upload.id),
+        ("PartNumberMarker", marker),
+        ("NextPartNumberMarker", page[-1].number if len(left) > limit else None),
+        ("MaxParts", limit),
+        ("IsTruncated", len(left) > limit),
+        ("StorageClass", storage_class_code(upload.description.storage_class or bucket.storage_class)),
+    ]
+    for part in page:
+        shown: list[Element] = [
+            ("PartNumber", part.number),
+            ("LastModified", iso_date(part.uploaded)),
+            ("ETag", f'"{part.etag}"'),
+            ("Size", part.size),
+        ]
+        content.append(("Part", shown))
+    return xml(document("ListPartsResult", content))
+
+
+async def list_uploads(request: S3Request) -> Response:
+    """List the uploads of a bucket that are under way."""
+    bucket = request.bucket(writes=False)
+    encoded = encoder_of(request)
+    prefix, delimiter = request.query.get("prefix", ""), request.query.get("delimiter", "")
+    marker = (request.query.get("key-marker", ""), request.query.get("upload-id-marker", ""))
+    limit = request.number("max-uploads", 1000, 1, 1000)
+    left: list[tuple[str, str, Element]] = []
+    for upload in await request.storage.uploads.of_bucket(bucket, prefix.encode("utf-8", "replace")):
+        is_past = upload.key > marker[0] or (upload.key == marker[0] and marker[1] != "" and upload.id > marker[1])
+        if not is_past:
+            continue
+        rest, found, _ = upload.key.removeprefix(prefix).partition(delimiter) if delimiter else (upload.key, "", "")
+        if found:
+            rolled: Element = ("CommonPrefixes", [("Prefix", encoded(prefix + rest + delimiter))])
+            if not any(entry == rolled for *_, entry in left):
+                left.append((upload.key, upload.id, rolled))
+            continue
+        shown: list[Element] = [
+            ("Key", encoded(upload.key)),
+            ("UploadId", upload.id),
+            ("Initiated", iso_date(upload.created)),
+            ("StorageClass", storage_class_code(upload.description.storage_class or bucket.storage_class)),
+        ]
+        left.append((upload.key, upload.id, ("Upload", shown)))
+    page, is_truncated = left[:limit], len(left) > limit
+    content: list[Element] = [
+        ("Bucket", bucket.name),
+        ("KeyMarker", encoded(marker[0])),
+        ("UploadIdMarker", marker[1]),
+        ("NextKeyMarker", encoded(page[-1][0]) if is_truncated else None),
+        ("NextUploadIdMarker", page[-1][1] if is_truncated else None),
+        ("Prefix", encoded(prefix)),
+        ("Delimiter", encoded(delimiter) if delimiter else None),
+        ("EncodingType", request.query.get("encoding-type")),
+        ("MaxUploads", limit),
+        ("IsTruncated", is_truncated),
+        *(entry for *_, entry in page),
+    ]
+    return xml(document("ListMultipartUploadsResult", content))
+
+
+def _part_number(request: S3Request) -> int:
+    text = request.query.get("partNumber", "")
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise R2Refused(
+            INVALID_ARGUMENT.saying(f"Part number must be an integer between 1 and {MAX_PARTS}, inclusive.")
+        )
+    return int(text)

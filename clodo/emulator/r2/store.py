@@ -1,0 +1,113 @@
+"""All of R2's storage in one hand: what the API, the S3 endpoint and the bindings share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from clodo.emulator.r2.buckets import Buckets
+from clodo.emulator.r2.checksums import raise_if_different
+from clodo.emulator.r2.conditions import NO_CONDITIONS, Conditions
+from clodo.emulator.r2.errors import ENTITY_TOO_LARGE, R2Refused
+from clodo.emulator.r2.files import Draft
+from clodo.emulator.r2.limits import MAX_PART_BYTES, MAX_SINGLE_BYTES, check_custom_metadata, key_bytes
+from clodo.emulator.r2.objects import Objects
+from clodo.emulator.r2.records import Bucket, Description, Part, StoredObject
+from clodo.emulator.r2.shelf import Shelf
+from clodo.emulator.r2.uploads import Uploads, check_part_number
+
+#: Told only once the last byte is there, as trailers are.
+Checksums = Callable[[], Mapping[str, str]]
+
+
+class Storage:
+    """
+    Buckets, objects and uploads in one folder.
+
+    Args:
+        directory: Made when it is not there; what a crash left behind in it is deleted.
+
+        now: Seconds since 1970.
+    """
+
+    def __init__(self, directory: Path, *, now: Callable[[], float] = time.time) -> None:
+        self._shelf = Shelf(directory, now=now)
+        self.now = now
+        self.buckets = Buckets(self._shelf)
+        self.objects = Objects(self._shelf)
+        self.uploads = Uploads(self._shelf, self.objects)
+
+    async def close(self) -> None:
+        """Finish what runs and close the file."""
+        await self._shelf.close()
+
+    async def receive(
+        self,
+        bucket: Bucket,
+        key: str,
+        body: AsyncIterable[bytes],
+        description: Description,
+        *,
+        algorithms: Iterable[str] = (),
+        told: Checksums = dict,
+        conditions: Conditions = NO_CONDITIONS,
+        limit: int = MAX_SINGLE_BYTES,
+    ) -> StoredObject:
+        """
+        Write an object from a stream; it is there wholly or not at all.
+
+        Args:
+            algorithms: Checksums to sum up and to keep, besides MD5.
+
+            told: What the sender says the checksums are, in hex.
+
+        Raises:
+            R2Refused: A limit is passed, a checksum differs, a condition doesn't hold, or the disk is full.
+        """
+        key_bytes(key)
+        check_custom_metadata(description.custom)
+        wanted = tuple(algorithms)
+        async with self._received(body, wanted, told, limit) as (draft, sums):
+            segments = await draft.keep()
+            kept = {name: sums[name] for name in ("md5", *wanted)}
+            return await self.objects.put(bucket, key, segments, kept, description, conditions=conditions)
+
+    async def receive_part(
+        self,
+        bucket: Bucket,
+        key: str,
+        upload_id: str,
+        number: int,
+        body: AsyncIterable[bytes],
+        *,
+        algorithms: Iterable[str] = (),
+        told: Checksums = dict,
+        limit: int = MAX_PART_BYTES,
+    ) -> tuple[Part, Mapping[str, str]]:
+        """
+        Write a part of an upload from a stream; return it and its checksums.
+
+        Raises:
+            R2Refused: There is no such upload, a limit is passed, a checksum differs, or the disk is full.
+        """
+        check_part_number(number)
+        await self.uploads.find(bucket, key, upload_id)
+        async with self._received(body, algorithms, told, limit) as (draft, sums):
+            segments = await draft.keep()
+            return await self.uploads.put_part(bucket, key, upload_id, number, segments, sums["md5"]), sums
+
+    @asynccontextmanager
+    async def _received(
+        self, body: AsyncIterable[bytes], algorithms: Iterable[str], told: Checksums, limit: int
+    ) -> AsyncIterator[tuple[Draft, dict[str, str]]]:
+        async with self._shelf.files.draft(algorithms) as draft:
+            async for chunk in body:
+                if draft.size + len(chunk) > limit:
+                    raise R2Refused(ENTITY_TOO_LARGE)
+                await draft.write(chunk)
+            sums = await draft.sums()
+            for name, value in told().items():
+                raise_if_different(name, value, sums[name])
+            yield draft, sums

@@ -1,0 +1,281 @@
+"""Multipart uploads: parts that become an object when their uploader says which."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from clodo.emulator.r2.conditions import NO_CONDITIONS, Conditions
+from clodo.emulator.r2.errors import (
+    ENTITY_TOO_LARGE,
+    ENTITY_TOO_SMALL,
+    INVALID_ARGUMENT,
+    INVALID_PART,
+    INVALID_PART_ORDER,
+    NO_SUCH_BUCKET,
+    NO_SUCH_UPLOAD,
+    PRECONDITION_FAILED,
+    UNEVEN_PARTS,
+    R2Refused,
+)
+from clodo.emulator.r2.limits import (
+    MAX_OBJECT_BYTES,
+    MAX_PARTS,
+    MIN_PART_BYTES,
+    check_custom_metadata,
+    check_storage_class,
+    key_bytes,
+)
+from clodo.emulator.r2.objects import Objects
+from clodo.emulator.r2.records import Bucket, Description, Part, Segment, StoredObject, Upload, new_version
+from clodo.emulator.r2.shelf import Shelf, as_json, end_of, read_segments
+
+
+class NamedPart(NamedTuple):
+    """A part as it is named when an upload is completed."""
+
+    number: int
+    etag: str
+
+
+def check_part_number(number: int) -> int:
+    """
+    Return the number of a part.
+
+    Raises:
+        R2Refused: It isn't between 1 and 10,000.
+    """
+    if not 1 <= number <= MAX_PARTS:
+        raise R2Refused(
+            INVALID_ARGUMENT.saying(f"Part number must be an integer between 1 and {MAX_PARTS}, inclusive.")
+        )
+    return number
+
+
+def chosen_parts(named: Sequence[NamedPart], uploaded: Mapping[int, Part]) -> list[Part]:
+    """
+    Return the parts that an object will be made of, in order.
+
+    Raises:
+        R2Refused: None or twice the same is named (10049), one isn't there (10025), one that isn't the last is below
+            5 MiB (10011) or of another size than the first (10048).
+    """
+    numbers = [part.number for part in named]
+    if not numbers:
+        raise R2Refused(INVALID_PART)
+    if any(later <= earlier for earlier, later in pairwise(numbers)):
+        raise R2Refused(INVALID_PART_ORDER)
+    parts = []
+    for number, etag in named:
+        found = uploaded.get(number)
+        if found is None or found.etag != etag:
+            raise R2Refused(INVALID_PART)
+        parts.append(found)
+    if any(part.size < MIN_PART_BYTES for part in parts[:-1]):
+        raise R2Refused(ENTITY_TOO_SMALL)
+    if any(part.size != parts[0].size for part in parts[:-1]) or parts[-1].size > parts[0].size:
+        raise R2Refused(UNEVEN_PARTS)
+    if sum(part.size for part in parts) > MAX_OBJECT_BYTES:
+        raise R2Refused(ENTITY_TOO_LARGE)
+    return parts
+
+
+def etag_of(parts: Sequence[Part]) -> str:
+    """Return the tag of an object made of parts: the MD5 of their MD5s, and how many there are."""
+    together = b"".join(bytes.fromhex(part.etag) for part in parts)
+    return f"{hashlib.md5(together, usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+class Uploads:
+    """The multipart uploads of all buckets."""
+
+    def __init__(self, shelf: Shelf, objects: Objects) -> None:
+        self._shelf = shelf
+        self._objects = objects
+
+    async def create(self, bucket: Bucket, key: str, description: Description) -> Upload:
+        """
+        Begin an upload.
+
+        Raises:
+            R2Refused: The key or the metadata can't be.
+        """
+        name = key_bytes(key)
+        check_custom_metadata(description.custom)
+        storage_class = check_storage_class(description.storage_class or bucket.storage_class)
+        made = Upload(secrets.token_urlsafe(96), key, int(self._shelf.now() * 1000), description)
+
+        def insert() -> None:
+            connection = self._shelf.connection
+            if connection.execute("SELECT 1 FROM buckets WHERE number = ?", (bucket.number,)).fetchone() is None:
+                raise R2Refused(NO_SUCH_BUCKET)
+            http, custom = as_json(dict(description.http)), as_json(dict(description.custom))
+            connection.execute(
+                "INSERT INTO uploads VALUES(?, ?, ?, ?, ?, ?, ?)",
+                (made.id, bucket.number, name, made.created, http, custom, storage_class),
+            )
+
+        await self._shelf.call(insert)
+        return made
+
+    async def find(self, bucket: Bucket, key: str, upload_id: str) -> Upload:
+        """
+        Return an upload that is under way.
+
+        Raises:
+            R2Refused: 10024: there is none.
+        """
+        name = key_bytes(key)
+        return await self._shelf.call(lambda: self._find(bucket, name, upload_id))
+
+    async def put_part(
+        self, bucket: Bucket, key: str, upload_id: str, number: int, segments: Sequence[Segment], etag: str
+    ) -> Part:
+        """
+        Make kept bytes a part, over the one that had its number; they are deleted if they can't be.
+
+        Args:
+            etag: MD5 in hex.
+
+        Raises:
+            R2Refused: 10024: the upload isn't there (any more).
+        """
+        part = Part(
+            check_part_number(number),
+            etag,
+            sum(segment.size for segment in segments),
+            int(self._shelf.now() * 1000),
+            tuple(segments),
+        )
+        name = key_bytes(key)
+
+        def write() -> tuple[Part, Sequence[Segment]]:
+            self._find(bucket, name, upload_id)
+            connection = self._shelf.connection
+            before = connection.execute(
+                "SELECT segments FROM parts WHERE upload = ? AND number = ?", (upload_id, number)
+            ).fetchone()
+            connection.execute(
+                "INSERT OR REPLACE INTO parts VALUES(?, ?, ?, ?, ?, ?)",
+                (upload_id, number, etag, part.size, part.uploaded, as_json(part.segments)),
+            )
+            return part, read_segments(before[0]) if before else ()
+
+        try:
+            return await self._shelf.change(write)
+        except R2Refused:
+            self._shelf.files.delete(segments)
+            raise
+
+    async def complete(
+        self,
+        bucket: Bucket,
+        key: str,
+        upload_id: str,
+        named: Sequence[NamedPart],
+        *,
+        conditions: Conditions = NO_CONDITIONS,
+    ) -> StoredObject:
+        """
+        Make the named parts an object and forget the others; no byte is copied.
+
+        Raises:
+            R2Refused: The upload isn't there, the parts can't be an object, or a condition doesn't hold.
+        """
+        name = key_bytes(key)
+
+        def write() -> tuple[StoredObject, Sequence[Segment]]:
+            upload = self._find(bucket, name, upload_id)
+            uploaded = {part.number: part for part in self._parts(upload_id)}
+            parts = chosen_parts(named, uploaded)
+            before = self._objects.find(bucket, name)
+            if not conditions.hold(before):
+                raise R2Refused(PRECONDITION_FAILED)
+            segments = tuple(segment for part in parts for segment in part.segments)
+            made = StoredObject(
+                key=key,
+                version=new_version(),
+                size=sum(part.size for part in parts),
+                etag=etag_of(parts),
+                uploaded=int(self._shelf.now() * 1000),
+                http=upload.description.http,
+                custom=upload.description.custom,
+                checksums={},
+                storage_class=upload.description.storage_class or bucket.storage_class,
+                segments=segments,
+            )
+            self._objects.insert(bucket, made)
+            self._shelf.connection.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))
+            kept = {part.number for part in parts}
+            unused = [segment for part in uploaded.values() if part.number not in kept for segment in part.segments]
+            return made, [*unused, *(before.segments if before else ())]
+
+        return await self._shelf.change(write)
+
+    async def abort(self, bucket: Bucket, key: str, upload_id: str) -> None:
+        """
+        Forget an upload and its parts.
+
+        Raises:
+            R2Refused: 10024: there is none.
+        """
+        name = key_bytes(key)
+
+        def delete() -> tuple[None, Sequence[Segment]]:
+            self._find(bucket, name, upload_id)
+            parts = self._parts(upload_id)
+            self._shelf.connection.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))
+            return None, [segment for part in parts for segment in part.segments]
+
+        await self._shelf.change(delete)
+
+    async def parts(self, bucket: Bucket, key: str, upload_id: str) -> tuple[Upload, list[Part]]:
+        """
+        Return an upload and its parts by number.
+
+        Raises:
+            R2Refused: 10024: there is none.
+        """
+        name = key_bytes(key)
+        return await self._shelf.call(lambda: (self._find(bucket, name, upload_id), self._parts(upload_id)))
+
+    async def of_bucket(self, bucket: Bucket, prefix: bytes = b"") -> list[Upload]:
+        """Return the uploads that are under way, by key and id."""
+        end = end_of(prefix)
+
+        def select() -> list[Upload]:
+            rows = self._shelf.connection.execute(
+                "SELECT id, key, created, http, custom, storage_class FROM uploads"
+                " WHERE bucket = ? AND key >= ? AND (? IS NULL OR key < ?) ORDER BY key, id",
+                (bucket.number, prefix, end, end),
+            )
+            return [_upload(row) for row in rows]
+
+        return await self._shelf.call(select)
+
+    def _find(self, bucket: Bucket, name: bytes, upload_id: str) -> Upload:
+        row = self._shelf.connection.execute(
+            "SELECT id, key, created, http, custom, storage_class FROM uploads WHERE id = ? AND bucket = ? AND key = ?",
+            (upload_id, bucket.number, name),
+        ).fetchone()
+        if row is None:
+            raise R2Refused(NO_SUCH_UPLOAD)
+        return _upload(row)
+
+    def _parts(self, upload_id: str) -> list[Part]:
+        rows = self._shelf.connection.execute(
+            "SELECT number, etag, size, uploaded, segments FROM parts WHERE upload = ? ORDER BY number", (upload_id,)
+        )
+        return [
+            Part(number, etag, size, uploaded, read_segments(segments))
+            for number, etag, size, uploaded, segments in rows
+        ]
+
+
+def _upload(row: tuple[Any, ...]) -> Upload:
+    upload_id, key, created, http, custom, storage_class = row
+    return Upload(upload_id, key.decode(), created, Description(json.loads(http), json.loads(custom), storage_class))
