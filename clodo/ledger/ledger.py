@@ -13,6 +13,7 @@ from clodo.errors import ClodoError, ReleaseNotFound
 from clodo.ledger.audit import Audit
 from clodo.ledger.budget import LedgerBudget
 from clodo.ledger.clocks import Clock
+from clodo.ledger.configurations import Configurations
 from clodo.ledger.database import DEFAULT_PATIENCE, Database
 from clodo.ledger.journal import FileJournal, LedgerJournal, insert_entry
 from clodo.ledger.live import LiveTargets
@@ -41,6 +42,8 @@ class Ledger:
 
         live: What we last deployed where.
 
+        configurations: What each release was told to be, without secrets.
+
         secrets: How old secrets are, and how rotations stand; never the secrets.
     """
 
@@ -50,6 +53,7 @@ class Ledger:
         self.locks = Locks(database)
         self.audit = Audit(database)
         self.live = LiveTargets(database)
+        self.configurations = Configurations(database)
         self.secrets = SecretRecords(database)
         self._database = database
         self._budgets: dict[str, LedgerBudget] = {}

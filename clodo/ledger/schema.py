@@ -214,3 +214,17 @@ rotations = Table(
     Column("ended_at", Moment),
     Index("clodo_rotations_by_state", "state"),
 )
+
+configurations = Table(
+    "clodo_configurations",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("content", Text, nullable=False),
+)
+
+release_configurations = Table(
+    "clodo_release_configurations",
+    metadata,
+    Column("release_id", String(40), ForeignKey("clodo_releases.id"), primary_key=True),
+    Column("digest", String(64), ForeignKey("clodo_configurations.digest"), nullable=False),
+)
