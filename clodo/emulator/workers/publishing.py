@@ -48,6 +48,9 @@ SECRETS_CHANGED = 10220
 NO_VERSIONS = 10222
 INVALID_DEPLOYMENT = 10021
 
+#: Recorded: the message of a deployment that an upload made.
+AUTOMATIC = "Automatic deployment on upload."
+
 _SCRIPT_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,254}$")
 
 #: Settings of a script that aren't versioned: a first upload may carry them, later they have an endpoint.
@@ -166,7 +169,11 @@ class Publisher:
                     ((version.id, 100.0),),
                     author=author.identity,
                     source=author.source,
-                    annotations={"workers/triggered_by": "upload", **_message(annotations)},
+                    annotations={
+                        "workers/message": AUTOMATIC,
+                        "workers/triggered_by": "upload",
+                        **_message(annotations),
+                    },
                 )
             await self._went_live(script)
             return self.existing(account_id, name), version
