@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from clodo.migrations.databases import RECORD_TABLE, Rows
+from clodo.migrations.stored import RECORD_TABLE, Rows
 
 MAX_DATABASE_BYTES = 4 * 1024 * 1024
 """Of a larger database the rows are not compared, so nobody goes back in time without being asked."""

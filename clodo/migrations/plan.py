@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from clodo.errors import Refused
 from clodo.migrations.files import Migration, down_name
+from clodo.migrations.lint import Hazard, lint, takes_something_away, verdict_of
+from clodo.migrations.rules import Verdict
+from clodo.migrations.schema import SchemaRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +57,47 @@ class MigrationStatus:
     Attributes:
         applied: What the database says was applied, in that order.
 
-        pending: What is found and not applied, in the order to apply.
+        pending: What is found and not applied, in the order to apply; those in which the lint found that they take
+            something away are contract ones.
 
         findings: What is wrong; empty when nothing is.
+
+        hazards: What the lint found in what is pending.
+
+        schema: The database's, as rows.
+
+        database_bytes: Its size; None when nobody knows.
     """
 
     applied: tuple[AppliedRow, ...]
     pending: tuple[Migration, ...]
     findings: tuple[Finding, ...]
+    hazards: tuple[Hazard, ...] = ()
+    schema: tuple[SchemaRow, ...] = ()
+    database_bytes: int | None = None
 
     @classmethod
-    def between(cls, found: Sequence[Migration], applied: Sequence[AppliedRow]) -> MigrationStatus:
-        """Compare the files *found*, in their order, with the rows *applied*."""
+    def between(
+        cls,
+        found: Sequence[Migration],
+        applied: Sequence[AppliedRow],
+        *,
+        schema: Sequence[SchemaRow] = (),
+        records: Collection[str] = (),
+        database_bytes: int | None = None,
+    ) -> MigrationStatus:
+        """
+        Compare the files *found*, in their order, with the rows *applied*, and lint those that are pending.
+
+        Raises:
+            BadConfiguration: A file waives a rule that doesn't exist.
+        """
         rows = {row.name: row for row in applied}
         pending = tuple(migration for migration in found if migration.name not in rows)
+        hazards = lint(pending, schema, records=records, database_bytes=database_bytes)
+        contract = {item.name for item in pending if item.is_contract or takes_something_away(item.name, hazards)}
+        pending = tuple(replace(item, is_contract=item.name in contract) for item in pending)
+        found = [replace(item, is_contract=item.is_contract or item.name in contract) for item in found]
         return cls(
             applied=tuple(applied),
             pending=pending,
@@ -77,6 +107,9 @@ class MigrationStatus:
                 *_out_of_order(found, rows),
                 *_duplicates(found, rows),
             ),
+            hazards=hazards,
+            schema=tuple(schema),
+            database_bytes=database_bytes,
         )
 
     @property
@@ -110,6 +143,45 @@ class MigrationStatus:
                 "; ".join(finding.message for finding in open_findings),
                 hint="Put the files back as they were applied, and give what is new a higher number of its own.",
             )
+
+    def raise_if_hazardous(self, chosen: Sequence[Migration], accepted: Collection[str] = ()) -> None:
+        """
+        Refuse what the lint refuses, and what needs an approval that nobody gave.
+
+        What makes a file a contract one needs no other approval than to be run as one.
+
+        Args:
+            chosen: What is about to be applied.
+
+            accepted: Names of migrations whose hazards a person has looked at and accepts.
+
+        Raises:
+            Refused: Names every hazard.
+        """
+        names = {migration.name for migration in chosen}
+        counting = [
+            item
+            for item in self.hazards
+            if item.migration in names and item.waived_because is None and not item.rule.is_contract
+        ]
+        refused = [item for item in counting if item.rule.verdict is Verdict.REFUSED]
+        if refused:
+            raise Refused(
+                "; ".join(item.message for item in refused),
+                hint=f"Change the file, or waive it there: -- clodo: allow {refused[0].rule.name}: why",
+            )
+        open_hazards = [item for item in counting if item.migration not in accepted]
+        if open_hazards:
+            first = open_hazards[0]
+            raise Refused(
+                "; ".join(item.message for item in open_hazards),
+                hint=f"Waive it in the file (-- clodo: allow {first.rule.name}: why), or accept it:"
+                f" `clodo database migrate --accept {first.migration}`.",
+            )
+
+    def verdict_of(self, name: str) -> Verdict:
+        """Return what becomes of the pending migration *name*."""
+        return verdict_of(name, self.hazards)
 
 
 def _edited(found: Sequence[Migration], rows: Mapping[str, AppliedRow]) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import apsw
@@ -10,10 +11,18 @@ from clodo.errors import ApiRefused, CloudflareUnavailable, OutcomeUnknown
 
 
 @dataclass
+class Cost:
+    """What D1 tells about a statement."""
+
+    size_after: int | None = None
+
+
+@dataclass
 class Answer:
     """What one statement answered."""
 
     results: list[Mapping[str, Any]] = field(default_factory=list)
+    meta: Cost = field(default_factory=Cost)
 
 
 class InMemoryD1:
@@ -30,10 +39,15 @@ class InMemoryD1:
         self.lose_after = 0
         self.is_down = False
         self.bookmarks = 0
+        self.imports = 0
+        self.size: int | None = 8192
+        self.max_request_bytes = 10_000_000
 
     def query(self, database_id: str, sql: str, *, only_reads: bool = False) -> list[Answer]:
         assert database_id == "db"
         self.calls.append(sql)
+        if len(sql) > self.max_request_bytes:
+            raise ApiRefused("statement too long: SQLITE_TOOBIG", status=400, code=7500)
         if self.is_down:
             raise CloudflareUnavailable("down")
         if self.lose_before and not only_reads:
@@ -44,6 +58,14 @@ class InMemoryD1:
             self.lose_after -= 1
             raise OutcomeUnknown("timed out")
         return answers
+
+    def import_sql(self, database_id: str, source: Path) -> None:
+        self.imports += 1
+        limit, self.max_request_bytes = self.max_request_bytes, 10**9
+        try:
+            self.query(database_id, source.read_text(encoding="utf-8"))
+        finally:
+            self.max_request_bytes = limit
 
     def bookmark(self, database_id: str) -> str:
         if self.is_down:
@@ -76,6 +98,8 @@ class InMemoryD1:
                     answers[-1].results.append(dict(zip(names, row, strict=True)))
         except apsw.Error as error:
             raise ApiRefused(f"{error}: SQLITE_ERROR", status=400, code=7500) from error
+        for answer in answers:
+            answer.meta.size_after = self.size
         if only_reads:
             assert self.connection.total_changes() == before, "a read that wrote"
         return answers

@@ -113,14 +113,39 @@ def test_every_file_is_one_call(d1, folder, write):
     [
         (f"{USERS}\nINSERT INTO user (name) VALUES ('mia');\nSELECT 1;", 2, 2),
         (f"{USERS}\n\n\nINSRT INTO users VALUES (1);", 2, 4),
-        ("INSERT INTO before_it (x) VALUES (1);\nINSERT INTO before_it (x) VALUES (NULL);\nDROP TABLE gone;", 2, 2),
-        ("UPDATE before_it SET x = x;\nINSERT INTO before_it (x) VALUES ('taken');", None, None),
-        ("SELECT 1;\nDELETE FROM nowhere;", 2, 2),
+        ("INSERT INTO before_it (x) VALUES (1);\n\nSELECT y FROM before_it;", 2, 3),
+        ("SELECT 1;\nDELETE FROM nowhere WHERE x = 1;", 2, 2),
         ("CREATE TABLE before_it (x);", 1, 1),
+        ("SELECT 1;\nPRAGMA journal_mode = delete;", 2, 2),
+        (f"CREATE TABLE wide ({', '.join(f'c{number}' for number in range(101))});", 1, 1),
+    ],
+)
+def test_a_file_that_cannot_work_is_found_in_the_rehearsal(d1, folder, write, text, number, line):
+    """Words, names and D1's limits are tried on a copy: place and SQLite's words are said, nothing is sent."""
+    d1.connection.execute("CREATE TABLE before_it (x NOT NULL UNIQUE); INSERT INTO before_it VALUES ('taken')")
+    write("0001_a.sql", "CREATE TABLE fine (x);")
+    path = write("0002_b.sql", text)
+    d1.calls.clear()
+
+    with pytest.raises(MigrationFailed) as caught:
+        apply(d1, "db", folder)
+
+    assert all("INSERT INTO" not in call for call in d1.calls)
+    assert caught.value.statement == number
+    assert caught.value.message.startswith(f"{path}:{line}: statement {number}")
+    assert "SQLITE_" in caught.value.message
+    assert "not touched" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "line"),
+    [
+        ("CREATE TABLE a (x);\nINSERT INTO before_it (x) VALUES ('taken');", 2, 2),
+        ("INSERT INTO before_it (x) VALUES ('new');\nINSERT INTO before_it (x) VALUES ('taken');", None, None),
     ],
 )
 def test_a_file_that_fails_leaves_nothing_and_says_where(d1, folder, write, text, number, line):
-    """After a failure in any statement the database is as it was; file, line, statement and SQLite's words are said."""
+    """When only the rows can tell, the database is as it was after a failure, and place and SQLite's words are said."""
     d1.connection.execute(
         "CREATE TABLE before_it (x NOT NULL UNIQUE); INSERT INTO before_it VALUES ('taken'), ('kept')"
     )
@@ -151,8 +176,9 @@ def test_a_broken_constraint_is_laid_to_the_statement_that_writes_there(d1, fold
 
 def test_the_first_failure_stops_the_rest(d1, folder, write):
     """What was applied before stays, is named, and comes with its bookmark; what comes after is not tried."""
+    d1.connection.execute("CREATE TABLE taken (x UNIQUE); INSERT INTO taken VALUES (1)")
     write("0001_users.sql", USERS)
-    write("0002_bad.sql", "INSERT INTO nobody VALUES (1);")
+    write("0002_bad.sql", "INSERT INTO taken VALUES (1);")
     write("0003_never.sql", "CREATE TABLE never (x);")
 
     with pytest.raises(MigrationFailed, match=r"kept: 0001_users\.sql") as caught:
@@ -185,6 +211,61 @@ def test_a_folder_that_disagrees_is_refused_until_accepted(d1, folder, write):
     with pytest.raises(Refused, match=r"0001_users\.sql was edited"):
         apply(d1, "db", folder)
     assert names(apply(d1, "db", folder, accepted=["0001_users.sql"])) == ["0002_x.sql"]
+
+
+def test_what_the_lint_finds_waits_like_a_contract_migration(d1, folder, write):
+    """A file that takes something away runs as a contract one, though nobody marked it; a waiver makes it expand."""
+    d1.connection.execute("CREATE TABLE old (x); CREATE TABLE older (x)")
+    write("0001_drop.sql", "DROP TABLE old;")
+    write("0002_drop.sql", "-- clodo: allow drop-table: it was never read\nDROP TABLE older;")
+    write("0003_x.sql", "CREATE TABLE x (y);")
+
+    assert names(apply(d1, "db", folder)) == ["0002_drop.sql", "0003_x.sql"]
+    found = status(d1, "db", folder)
+    assert (found.findings, [item.rule.name for item in found.hazards]) == ((), ["drop-table"])
+    assert names(apply(d1, "db", folder, which=Which.CONTRACT)) == ["0001_drop.sql"]
+
+
+def test_what_needs_approval_is_refused_until_accepted(d1, folder, write):
+    """A hazard names its rule and its remedy; a person may accept the file, but not what is refused."""
+    d1.connection.execute("CREATE TABLE users (id INTEGER PRIMARY KEY)")
+    write("0001_x.sql", "CREATE TABLE x (y REFERENCES users (id));")
+
+    with pytest.raises(Refused, match=r"0001_x\.sql:1: foreign-key-without-index: ") as caught:
+        apply(d1, "db", folder)
+    assert "-- clodo: allow foreign-key-without-index: why" in caught.value.hint
+    assert names(apply(d1, "db", folder, accepted=["0001_x.sql"])) == ["0001_x.sql"]
+    write("0002_x.sql", "ALTER TABLE users ADD COLUMN mail TEXT NOT NULL;")
+    with pytest.raises(Refused, match="not-null-without-default"):
+        apply(d1, "db", folder, accepted=["0002_x.sql"])
+
+
+@pytest.mark.parametrize(("size", "limit"), [(2_000_000, 10_000_000), (60_000, 50_000)])
+def test_a_file_too_large_for_one_request_goes_by_import(d1, folder, write, size, limit):
+    """Whether we know that it is too large or D1 says so: one import, with the records in it and a bookmark told."""
+    d1.max_request_bytes = limit
+    write("0001_big.sql", "CREATE TABLE big (x);\n" + f"INSERT INTO big VALUES ('{'x' * 9_000}');\n" * (size // 9_000))
+    told = []
+
+    applied = apply(d1, "db", folder, tells=told.append, **NO_PAUSE)
+
+    assert (names(applied), d1.imports) == (["0001_big.sql"], 1)
+    assert d1.rows("SELECT count(*) FROM big") == [(size // 9_000,)]
+    assert d1.rows("SELECT name FROM clodo_migrations") == [("0001_big.sql",)]
+    assert "go by import" in told[0]
+    assert "bookmark bookmark" in told[0]
+
+
+@pytest.mark.parametrize("loses", ["lose_before", "lose_after"])
+def test_an_import_without_an_answer_is_looked_up(d1, folder, write, loses):
+    """An import whose end nobody told is found done, or sent again; never both."""
+    write("0001_big.sql", "CREATE TABLE big (x);\n" + f"INSERT INTO big VALUES ('{'x' * 9_000}');\n" * 150)
+    setattr(d1, loses, 1)
+
+    [applied] = apply(d1, "db", folder, **NO_PAUSE)
+
+    assert (applied.was_found, d1.imports) == ((True, 1) if loses == "lose_after" else (False, 2))
+    assert d1.rows("SELECT count(*) FROM big") == [(150,)]
 
 
 def test_contract_migrations_wait(d1, folder, write):
