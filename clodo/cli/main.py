@@ -28,6 +28,7 @@ COMMANDS = {
     "reconcile": Lazy("clodo.cli.reconcile", "reconcile", "Finish or undo what a dead process left half-way."),
     "release": Lazy("clodo.cli.release", "app", "What was released, and what was left unfinished."),
     "database": Lazy("clodo.cli.database", "app", "D1 databases and their migrations."),
+    "security": Lazy("clodo.cli.security", "app", "Security rules over settings and secrets."),
 }
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE: what the shell reports for a command whose reader went away.

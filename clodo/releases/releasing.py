@@ -26,6 +26,7 @@ from clodo.ledger.releases import Release as ReleaseRow
 from clodo.ledger.releases import ReleaseKind
 from clodo.releases.assessment import Assessment, Standing, assess
 from clodo.releases.closer_look import Look, foreign_triggers, look_closer
+from clodo.releases.configuration import remember_configuration
 from clodo.releases.desired import Desired
 from clodo.releases.listing import Listing
 from clodo.releases.observed import Observed
@@ -277,6 +278,7 @@ def _release_locked(site: Site, account: Account, surveyed: Surveyed, wish: Wish
     )
     with site.ledger.at_once():
         site.ledger.releases.create(row)
+        remember_configuration(site, row.id, desired.target)
         site.ledger.audit.append(site.actor, "release-begun", row.target, {"release": row.id, "reason": wish.reason})
     release = Release(
         row.id,
@@ -364,6 +366,7 @@ def _adopt(site: Site, account: Account, desired: Desired, look: Look) -> Outcom
     )
     with site.ledger.at_once():
         site.ledger.releases.create(row)
+        remember_configuration(site, row.id, desired.target)
         close_live(site, row, look.as_verified(), desired.inputs, now=lambda: datetime.now(UTC))
     return Outcome(
         target=str(desired.target),

@@ -130,6 +130,19 @@ def credential_in_env_file(subject: Subject) -> Iterator[Hit]:
             yield _hit(setting, f"holds {kind} in a file that git keeps")
 
 
+@rule(
+    "missing-secret",
+    title="A secret that a service needs and that nobody keeps",
+    remedy="Make it with `clodo secrets generate`, or bring it with `clodo secrets import`.",
+    production=Severity.CRITICAL,
+    staging=Severity.CRITICAL,
+    development=Severity.WARNING,
+)
+def missing_secret(subject: Subject) -> Iterator[Hit]:
+    """Find what the portfolio or the wrangler config names and the target's block lacks."""
+    return (_hit(setting, "is not kept for this target") for setting in subject.missing)
+
+
 def credential_in(setting: Setting) -> str | None:
     """Return what kind of credential a readable setting holds, None for none."""
     text = setting.text.strip()
@@ -155,4 +168,12 @@ def _hit(setting: Setting, what: str) -> Hit:
     return Hit(setting.name, setting.place, f"{setting.name} {what}")
 
 
-RULES = (dummy_key, weak_secret, short_jwt_secret, shared_secret, credential_in_vars, credential_in_env_file)
+RULES = (
+    missing_secret,
+    dummy_key,
+    weak_secret,
+    short_jwt_secret,
+    shared_secret,
+    credential_in_vars,
+    credential_in_env_file,
+)

@@ -69,6 +69,8 @@ def subject_of(
         Setting(name, value, _place_of_secret(workspace, target, config, name), Kind.SECRET)
         for name, value in sorted((secrets or {}).items())
     ]
+    needed = {*workspace.portfolio.settings_of(target.service).secrets, *config.required_secrets}
+    missing = sorted(needed - secrets.keys()) if secrets is not None else []
     assets = config.assets
     return Subject(
         name=str(target),
@@ -76,6 +78,9 @@ def subject_of(
         settings=tuple(settings),
         today=today,
         config=config,
+        missing=tuple(
+            Setting(name, "", _place_of_secret(workspace, target, config, name), Kind.SECRET) for name in missing
+        ),
         twins=twins or {},
         headers=read_headers(assets.directory, declared_at=assets.place) if assets else None,
     )

@@ -94,6 +94,8 @@ class Subject:
 
         config: None when there is only a file of settings.
 
+        missing: Secrets that the target needs and that nobody keeps.
+
         twins: Secret's name to the targets of other environments that hold the same value.
 
         headers: What the assets' ``_headers`` file says; None without assets.
@@ -110,6 +112,7 @@ class Subject:
     settings: tuple[Setting, ...]
     today: date
     config: EffectiveConfig | None = None
+    missing: tuple[Setting, ...] = ()
     twins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     headers: AssetHeaders | None = None
     leaks: tuple[Leak, ...] = ()

@@ -33,7 +33,7 @@ def debug_flag(subject: Subject) -> Iterator[Hit]:
         elif {"LOG", "LEVEL"} <= words and value in _DEBUG_LEVELS:
             yield Hit(setting.name, setting.place, f"{setting.name} logs more than production should")
         elif setting.name.upper() in ("NODE_ENV", "ENVIRONMENT", "ENV", "APP_ENV") and value in _NOT_PRODUCTION:
-            yield Hit(setting.name, setting.place, f"{setting.name} names an environment for development")
+            yield Hit(setting.name, setting.place, f"{setting.name} names another environment than production")
 
 
 @rule(

@@ -29,6 +29,7 @@ from clodo.errors import (
     TargetNotFound,
 )
 from clodo.ledger import Ledger
+from clodo.ledger.fingerprints import fingerprint_of
 from clodo.ledger.owners import Owner
 from clodo.releases.outcome import Ending
 from clodo.releases.recovery import lock_name
@@ -184,6 +185,36 @@ def test_a_target_that_somebody_else_releases_is_left_to_them(stage):
             taken = release(stage, Wish(take_over=True))
 
     assert taken.ending is Ending.LIVE
+
+
+def test_a_critical_security_finding_stops_a_release(stage):
+    """It names rule, key and place, not the value; a waiver lets it pass, and an expired one does not."""
+    add_to_config(stage, '[vars]\nAPI_URL = "http://localhost:8787"')
+
+    error = refused(stage, BlockedByPolicy, 4, TARGET, "localhost-url", "API_URL", "wrangler.toml:", "waiver")
+    waiver = '[[security.waivers]]\nrule = "localhost-url"\nreason = "a tunnel"\nexpires = {day}'
+    before = (stage.folder / "portfolio.toml").read_text()
+    add_to_portfolio(stage, waiver.format(day="2020-01-31"))
+    refused(stage, BlockedByPolicy, 4, "its waiver expired on 2020-01-31")
+    (stage.folder / "portfolio.toml").write_text(before)
+    add_to_portfolio(stage, waiver.format(day="2999-01-31"))
+
+    assert "8787" not in error.message
+    assert release(stage).ending is Ending.LIVE
+
+
+def test_a_secret_of_another_environment_stops_a_release(stage):
+    """What a release brought to staging is known by fingerprint, and refused in production."""
+    add_to_portfolio(stage, "[environments.production]\n[environments.staging]")
+    add_to_config(stage, '[env.staging]\n[env.staging.version_metadata]\nbinding = "VERSION"')
+    with site(stage) as opened:
+        key = opened.fingerprint_key
+        brought = {"OTHER_NAME": fingerprint_of(key, stage.shop.signing_key)}
+        opened.ledger.secrets.note_live("shop@staging", brought)
+
+    error = refused(stage, BlockedByPolicy, 4, "shared-secret", "SIGNING_KEY", "shop@staging", "portfolio.toml:")
+
+    assert stage.shop.signing_key not in error.message
 
 
 # --- what is missing --------------------------------------------------------------------------------------------------

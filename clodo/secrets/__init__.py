@@ -1,0 +1,1 @@
+"""Secrets without keeping them: made, compared by fingerprint, rotated, probed."""
