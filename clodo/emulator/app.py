@@ -43,6 +43,8 @@ from clodo.emulator.d1.routes import routes as d1_routes
 from clodo.emulator.d1.store import Databases
 from clodo.emulator.d1.transfers import Transfers
 from clodo.emulator.database import Database
+from clodo.emulator.dns.routes import routes as dns_routes
+from clodo.emulator.dns.store import Records
 from clodo.emulator.envelope import EXCEPTION_HANDLERS, UnexpectedErrors
 from clodo.emulator.faults import Faults, Faulty, RequestLimit
 from clodo.emulator.kv.routes import routes as kv_routes
@@ -68,6 +70,7 @@ from clodo.emulator.workers.assets import AssetSessions
 from clodo.emulator.workers.directory import WorkerDirectory
 from clodo.emulator.workers.publishing import Publisher
 from clodo.emulator.workers.store import Scripts
+from clodo.emulator.zones import certificates, dnssec, setting_routes
 from clodo.emulator.zones import routes as zone_list_routes
 from clodo.emulator.zones.store import Zones
 
@@ -131,6 +134,7 @@ class Cloud:
         self.faults = Faults()
         self.limit = RequestLimit(is_on=config.rate_limit)
         self.zones = Zones(self.database)
+        self.records = Records(self.database)
         self.accounts = Accounts(self.database, self.zones)
         self.audit = AuditLog(self.database, self.zones)
         self.first_account: AccountKeys = self.accounts.first(
@@ -270,7 +274,11 @@ class Cloud:
             *account_routes.routes(self.accounts),
             *token_routes.routes(self.accounts),
             *audit_routes.routes(self.accounts, self.audit),
-            *zone_list_routes.routes(self.zones, self.accounts),
+            *zone_list_routes.routes(self.zones, self.accounts, self.directory.refresh_hosts),
+            *setting_routes.routes(self.database, self.zones),
+            *certificates.routes(self.zones),
+            *dnssec.routes(self.zones),
+            *dns_routes(self.database, self.zones, self.records),
             *triggers.zone_routes(self.scripts, self.zones, self.directory),
         ]
         mounted = Router(

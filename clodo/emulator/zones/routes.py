@@ -1,7 +1,9 @@
-"""``/zones``: listing and reading; the Workers' routes of a zone are next door, in ``workers``."""
+"""``/zones``: list, create, get, change, delete."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -9,10 +11,33 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from clodo.emulator.accounts.authentication import AUTHENTICATION_ERROR, caller
+from clodo.emulator.accounts.caller import Caller
 from clodo.emulator.accounts.store import Accounts
 from clodo.emulator.database import Row
-from clodo.emulator.envelope import ApiError, envelope, page_of
-from clodo.emulator.zones.store import Zones
+from clodo.emulator.dns.names import canonical
+from clodo.emulator.envelope import ApiError, envelope, object_body, page_of
+from clodo.emulator.zones.store import DOMAIN, Zones
+
+#: 1061 is Cloudflare's; the others are assumed.
+ZONE_EXISTS = 1061
+INVALID_ZONE = 1049
+INVALID_CHANGE = 1002
+INVALID_QUERY = 1005
+
+KINDS = ("full", "partial", "secondary", "internal")
+STATUSES = ("initializing", "pending", "active", "moved")
+
+#: Pairs of nameservers; an account's zones share one, which one its id decides.
+NAME_SERVERS = (("ada", "bob"), ("ella", "finn"), ("gina", "hugo"), ("ines", "jack"), ("dora", "kate"))
+
+#: What a zone's ``permissions`` say for a permission group's family.
+_PERMISSIONS = {
+    "DNS": "#dns_records",
+    "SSL and Certificates": "#ssl",
+    "Workers Routes": "#worker",
+    "Zone": "#zone",
+    "Zone Settings": "#zone_settings",
+}
 
 
 def zone_of(request: Request, zones: Zones) -> Row:
@@ -28,70 +53,187 @@ def zone_of(request: Request, zones: Zones) -> Row:
     return zone
 
 
-def routes(zones: Zones, accounts: Accounts) -> list[Route]:
+def name_servers(zone: Row) -> list[str]:
+    """Return the nameservers that Cloudflare gave a zone."""
+    pair = NAME_SERVERS[int(zone["account_id"][:8], 16) % len(NAME_SERVERS)]
+    return [f"{name}.ns.cloudflare.com" for name in pair]
+
+
+def routes(zones: Zones, accounts: Accounts, refresh_hosts: Callable[[], None]) -> list[Route]:
     """Return the routes, relative to ``/client/v4``."""
 
     async def list_zones(request: Request) -> Response:
-        query = request.query_params
-        rows = [row for row in zones.of_accounts(caller(request).account_ids) if _fits(row, query.get("name"))]
-        if account_id := query.get("account.id"):
-            rows = [row for row in rows if row["account_id"] == account_id]
-        if status := query.get("status"):
-            rows = [row for row in rows if row["status"] == status]
-        described = [_zone(row, accounts) for row in rows]
-        if account_name := query.get("account.name"):
-            described = [zone for zone in described if zone["account"]["name"] == account_name]
-        if query.get("direction") == "desc":
-            described.reverse()
+        query, whose = request.query_params, caller(request)
+        readable = [row for row in zones.of_accounts(whose.account_ids) if _may_read(whose, row)]
+        described = [_zone(row, accounts, whose) for row in readable]
+        found = _select(described, query)
+        if not found and query.get("name") and not _may_list(whose):
+            # Recorded in 2020; without a name, a token without the right sees an empty list (public reports).
+            permission = "com.cloudflare.api.account.zone.list"
+            actor = f"com.cloudflare.api.token.{whose.token_id}"
+            raise ApiError(403, 0, f"Actor '{actor}' requires permission '{permission}' to list zones")
         # Recorded: 20 a page by default, 50 at most.
-        page, info = page_of(described, query, default_per_page=20, max_per_page=50)
+        page, info = page_of(found, query, default_per_page=20, max_per_page=50)
         return envelope(page, result_info=info)
 
+    async def create_zone(request: Request) -> Response:
+        body, whose = await object_body(request), caller(request)
+        account = body.get("account")
+        account_id = account.get("id") if isinstance(account, dict) else None
+        if account_id is None and len(whose.account_ids) == 1:
+            account_id = whose.account_ids[0]
+        if not isinstance(account_id, str) or not _may_create(whose, account_id):
+            permission = "com.cloudflare.api.account.zone.create"
+            raise ApiError(403, 0, f'Requires permission "{permission}" to create zones for the selected account')
+        name = body.get("name")
+        domain = canonical(name) if isinstance(name, str) else None
+        if domain is None or not DOMAIN.match(domain):
+            raise ApiError(400, INVALID_ZONE, f"{str(name)[:100]} is not a registered domain")
+        kind = body.get("type") or "full"
+        if kind not in KINDS:
+            raise ApiError(400, INVALID_CHANGE, f"type must be one of {', '.join(KINDS)}.")
+        if zones.named(domain) is not None:
+            raise ApiError(400, ZONE_EXISTS, f"{domain} already exists.")
+        row = zones.add(account_id, domain, kind=kind)
+        refresh_hosts()
+        return envelope(_zone(row, accounts, whose))
+
     async def get_zone(request: Request) -> Response:
-        return envelope(_zone(zone_of(request, zones), accounts))
+        return envelope(_zone(zone_of(request, zones), accounts, caller(request)))
+
+    async def patch_zone(request: Request) -> Response:
+        zone = zone_of(request, zones)
+        body = await object_body(request)
+        changes = {key: body[key] for key in ("paused", "type", "vanity_name_servers") if body.get(key) is not None}
+        if not changes:
+            raise ApiError(400, INVALID_CHANGE, "paused, type or vanity_name_servers is what can be changed.")
+        _raise_if_unfit(changes)
+        return envelope(_zone(zones.change(zone["id"], **changes), accounts, caller(request)))
+
+    async def delete_zone(request: Request) -> Response:
+        zone = zone_of(request, zones)
+        zones.delete(zone["id"])
+        refresh_hosts()
+        return envelope({"id": zone["id"]})
+
+    async def check_activation(request: Request) -> Response:
+        zone = zone_of(request, zones)
+        # There is no registrar to ask: whoever asks for the check has changed the nameservers.
+        zones.activate(zone["id"])
+        return envelope({"id": zone["id"]})
+
+    async def list_page_rules(request: Request) -> Response:
+        zone_of(request, zones)
+        return envelope([])
 
     return [
         Route("/zones", list_zones, methods=["GET"]),
+        Route("/zones", create_zone, methods=["POST"]),
         Route("/zones/{zone_id}", get_zone, methods=["GET"]),
+        Route("/zones/{zone_id}", patch_zone, methods=["PATCH"]),
+        Route("/zones/{zone_id}", delete_zone, methods=["DELETE"]),
+        Route("/zones/{zone_id}/activation_check", check_activation, methods=["PUT"]),
+        # None can be made; clients that look for them (octoDNS) see that there are none.
+        Route("/zones/{zone_id}/pagerules", list_page_rules, methods=["GET"]),
     ]
 
 
-def _fits(row: Row, wanted: str | None) -> bool:
-    """Compare a name with the ``name`` filter, which may say how: ``contains:shop``."""
-    if not wanted:
-        return True
-    operator, colon, value = wanted.rpartition(":")
-    name: str = row["name"]
-    tests = {
-        "": name == value.lower(),
-        "equal": name == value,
-        "not_equal": name != value,
-        "starts_with": name.startswith(value),
-        "ends_with": name.endswith(value),
-        "contains": value in name,
+def _may_read(whose: Caller, zone: Row) -> bool:
+    return whose.may_in_zone({"Zone Read", "Zone Write"}, zone["id"], zone["account_id"])
+
+
+def _may_list(whose: Caller) -> bool:
+    """Say whether the token may read all zones of some account, not only named ones."""
+    return any(whose.may_in_zone({"Zone Read", "Zone Write"}, "*", account_id) for account_id in whose.account_ids)
+
+
+def _may_create(whose: Caller, account_id: str) -> bool:
+    return whose.may_in_zone({"Zone Write"}, "*", account_id)
+
+
+def _raise_if_unfit(changes: Mapping[str, Any]) -> None:
+    if not isinstance(changes.get("paused", False), bool):
+        raise ApiError(400, INVALID_CHANGE, "paused must be true or false.")
+    if changes.get("type", "full") not in KINDS:
+        raise ApiError(400, INVALID_CHANGE, f"type must be one of {', '.join(KINDS)}.")
+    servers = changes.get("vanity_name_servers", [])
+    if not isinstance(servers, list) or not all(isinstance(name, str) and canonical(name) for name in servers):
+        raise ApiError(400, INVALID_CHANGE, "vanity_name_servers must be a list of hostnames.")
+
+
+def _select(described: list[dict[str, Any]], query: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the zones that fit a query, in its order."""
+    tests: list[Callable[[dict[str, Any]], bool]] = []
+    if name := query.get("name"):
+        tests.append(lambda zone: _fits(zone["name"], name))
+    if account_name := query.get("account.name"):
+        tests.append(lambda zone: _fits(zone["account"]["name"], account_name))
+    if account_id := query.get("account.id"):
+        tests.append(lambda zone: zone["account"]["id"] == account_id)
+    if status := query.get("status"):
+        tests.append(lambda zone: zone["status"] == status)
+    if kinds := query.get("type"):
+        tests.append(lambda zone: zone["type"] in kinds.split(","))
+    combine = any if query.get("match") == "any" else all
+    found = [zone for zone in described if not tests or combine(test(zone) for test in tests)]
+    orders: Mapping[str, Callable[[dict[str, Any]], str]] = {
+        "name": lambda zone: zone["name"],
+        "status": lambda zone: zone["status"],
+        "account.id": lambda zone: zone["account"]["id"],
+        "account.name": lambda zone: zone["account"]["name"],
+        "plan.id": lambda zone: zone["plan"]["id"],
     }
-    return tests.get(operator if colon else "", False)
+    order = query.get("order") or "name"
+    if order not in orders:
+        raise ApiError(400, INVALID_QUERY, f"order must be one of {', '.join(orders)}.")
+    return sorted(found, key=orders[order], reverse=query.get("direction") == "desc")
 
 
-def _zone(row: Row, accounts: Accounts) -> dict[str, Any]:
+def _fits(text: str, wanted: str) -> bool:
+    """Compare a text with a filter that may say how: ``contains:shop``."""
+    operator, colon, value = wanted.partition(":")
+    if not colon:
+        return text.lower() == wanted.lower()
+    exact = operator.removesuffix("_case_sensitive")
+    if exact == operator:
+        text, value = text.lower(), value.lower()
+    tests = {
+        "equal": text == value,
+        "not_equal": text != value,
+        "starts_with": text.startswith(value),
+        "ends_with": text.endswith(value),
+        "contains": value in text,
+    }
+    return tests.get(exact, False)
+
+
+def _permissions(row: Row, whose: Caller) -> list[str]:
+    return sorted(
+        f"{name}:{verb}"
+        for family, name in _PERMISSIONS.items()
+        for verb, groups in (("read", {f"{family} Read", f"{family} Write"}), ("edit", {f"{family} Write"}))
+        if whose.may_in_zone(groups, row["id"], row["account_id"])
+    )
+
+
+def _zone(row: Row, accounts: Accounts, whose: Caller) -> dict[str, Any]:
     account = accounts.account(row["account_id"])
     assert account is not None
-    moment = row["created_on"]
     return {
         "id": row["id"],
         "name": row["name"],
         "status": row["status"],
-        "paused": False,
-        "type": "full",
+        "paused": bool(row["paused"]),
+        "type": row["type"],
         "development_mode": 0,
-        "name_servers": ["ada.ns.cloudflare.com", "bob.ns.cloudflare.com"],
+        "name_servers": name_servers(row),
         "original_name_servers": None,
         "original_registrar": None,
         "original_dnshost": None,
-        "modified_on": moment,
-        "created_on": moment,
-        "activated_on": moment,
-        "vanity_name_servers": [],
+        "modified_on": row["modified_on"],
+        "created_on": row["created_on"],
+        "activated_on": row["activated_on"],
+        "vanity_name_servers": json.loads(row["vanity_name_servers"]),
         "vanity_name_servers_ips": None,
         "meta": {
             "step": 2,
@@ -103,7 +245,7 @@ def _zone(row: Row, accounts: Accounts) -> dict[str, Any]:
         "account": {"id": account["id"], "name": account["name"]},
         "tenant": {"id": None, "name": None},
         "tenant_unit": {"id": None},
-        "permissions": ["#worker:edit", "#worker:read", "#zone:read", "#zone:edit"],
+        "permissions": _permissions(row, whose),
         "plan": {
             "id": "0feeeeeeeeeeeeeeeeeeeeeeeeeeeeee",
             "name": "Free Website",

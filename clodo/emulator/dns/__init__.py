@@ -1,0 +1,1 @@
+"""DNS records of zones: their types, rules, filters, and the zone file."""
