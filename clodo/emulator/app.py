@@ -54,6 +54,7 @@ from clodo.emulator.queues.messages import Messages
 from clodo.emulator.queues.producing import Producing
 from clodo.emulator.queues.routes import routes as queue_routes
 from clodo.emulator.queues.store import Queues
+from clodo.emulator.r2.binding import BucketBindings
 from clodo.emulator.r2.buckets import Buckets
 from clodo.emulator.r2.object_routes import routes as object_routes
 from clodo.emulator.r2.routes import routes as bucket_routes
@@ -157,6 +158,7 @@ class Cloud:
             self.directory,
             databases=self.databases,
             namespaces=self.namespaces,
+            buckets=BucketBindings(self.storage),
             queues=self.producing,
             random=_random(config.seed),
         )

@@ -329,7 +329,9 @@ def _binding(
             dataset = binding.get("dataset", name)
             return {"name": name, "analyticsEngine": services.backend(index, spec, kind="events", id=dataset)}
         case "r2_bucket":
-            bucket = services.backend(index, spec, kind="r2", id=binding["bucket_name"])
+            # A bucket's name is unique in its jurisdiction only.
+            where = f"{binding.get('jurisdiction') or 'default'}/{binding['bucket_name']}"
+            bucket = services.backend(index, spec, kind="r2", id=where)
             return {"name": name, "r2Bucket": bucket}
         case "service":
             callee = Callee(spec.account_id, str(binding["service"]), entrypoint_name(binding.get("entrypoint")))

@@ -30,6 +30,7 @@ from clodo.emulator.runtime.forwarding import Upstream
 from clodo.emulator.runtime.passing import binding_headers, new_ray, pass_to_version, send_page
 from clodo.emulator.runtime.ports import (
     BindingRefused,
+    BucketBackend,
     DatabaseBackend,
     EventBackend,
     NamespaceBackend,
@@ -61,6 +62,7 @@ class Doors:
         runtime: Runtime,
         databases: DatabaseBackend | None,
         namespaces: NamespaceBackend | None,
+        buckets: BucketBackend | None,
         queues: QueueBackend | None,
         events: EventBackend | None,
         secret: str,
@@ -68,6 +70,7 @@ class Doors:
         self._runtime = runtime
         self._databases = databases
         self._namespaces = namespaces
+        self._buckets = buckets
         self._queues = queues
         self._events = events
         self._secret = secret.encode()
@@ -92,6 +95,9 @@ class Doors:
                 await self._fetch_outside(scope, receive, send)
             case "service":
                 await self._call_worker(caller, scope, receive, send)
+            case "r2" if self._buckets is not None and scope["type"] == "http":
+                jurisdiction, _, name = caller["id"].partition("/")
+                await self._buckets.serve(caller["account"], jurisdiction, name, scope, receive, send)
             case _ if scope["type"] == "websocket":
                 await send_page(scope, send, pages.Page(400, b"no WebSockets here\n", b"text/plain"), [])
             case _:

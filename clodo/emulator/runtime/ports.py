@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from starlette.types import Receive, Scope, Send
+
 from clodo.errors import ClodoError, Failed
 
 # --- versions ---------------------------------------------------------------------------------------------------------
@@ -329,6 +331,15 @@ class NamespaceBackend(Protocol):
         cursor: str | None = None,
     ) -> KeyPage:
         """Return one page of the keys that start with *prefix*."""
+
+
+class BucketBackend(Protocol):
+    """R2 buckets, as Workers' bindings use them; values are streamed, so it is served the whole request."""
+
+    async def serve(
+        self, account_id: str, jurisdiction: str, name: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer one call of a binding to the bucket, in R2's own protocol."""
 
 
 class QueueBackend(Protocol):

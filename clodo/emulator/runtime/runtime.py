@@ -27,6 +27,7 @@ from clodo.emulator.runtime.instances import EntrypointMissing, Instance, Key, L
 from clodo.emulator.runtime.listening import Listener
 from clodo.emulator.runtime.ports import (
     Backlog,
+    BucketBackend,
     DatabaseBackend,
     Directory,
     Disturbance,
@@ -95,7 +96,7 @@ class Runtime:
     Args:
         directory: What is deployed.
 
-        databases, namespaces, queues, events: The stores behind bindings. Without one, its bindings are there and
+        databases, namespaces, buckets, queues, events: The stores behind bindings. Without one, its bindings are there and
             say clearly that nobody serves them.
 
         random: Gives numbers in [0, 1) for the traffic split and injected errors; seed it to repeat a rehearsal.
@@ -108,6 +109,7 @@ class Runtime:
         *,
         databases: DatabaseBackend | None = None,
         namespaces: NamespaceBackend | None = None,
+        buckets: BucketBackend | None = None,
         queues: QueueBackend | None = None,
         events: EventBackend | None = None,
         random: Callable[[], float] | None = None,
@@ -134,7 +136,7 @@ class Runtime:
         self._empty_start: asyncio.Task[float] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._starts = asyncio.Semaphore(max(2, os.cpu_count() or 1))
-        self._doors = Doors(self, databases, namespaces, queues, events, self._secret)
+        self._doors = Doors(self, databases, namespaces, buckets, queues, events, self._secret)
         self._listener: Listener | None = None
         self._is_open = False
 
