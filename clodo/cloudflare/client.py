@@ -18,6 +18,7 @@ from clodo.cloudflare.d1 import D1
 from clodo.cloudflare.deployments import Deployments
 from clodo.cloudflare.domains import Domains
 from clodo.cloudflare.kv import KV
+from clodo.cloudflare.queues import Queues
 from clodo.cloudflare.routes import Routes
 from clodo.cloudflare.schedules import Schedules
 from clodo.cloudflare.scripts import Scripts
@@ -194,6 +195,11 @@ class Cloudflare:
     def schedules(self) -> Schedules:
         """Cron triggers."""
         return Schedules(self._api)
+
+    @cached_property
+    def queues(self) -> Queues:
+        """Queues, and who receives from them."""
+        return Queues(self._api)
 
     @cached_property
     def settings(self) -> Settings:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from clodo.errors import AmbiguousName, BadConfiguration
+from clodo.releases.consumers import consumers_of
 from clodo.releases.triggers import Domain, Route, Triggers
 from clodo.workspace.effective_config import EffectiveConfig
 from clodo.workspace.portfolio import ServiceSettings
@@ -116,6 +117,7 @@ def triggers_of(config: EffectiveConfig, zones: Iterable[Zone]) -> Triggers:
         workers_dev=config.is_on_workers_dev,
         previews=config.preview_urls,
         settings=settings,
+        consumers=consumers_of(config.queue_consumers) if config.queue_consumers else None,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from clodo.errors import Refused, WorkerNotFound
+from clodo.releases.consumers import observe_consumers, set_consumers
 from clodo.releases.triggers import Domain, Route, Triggers
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def observe_triggers(
         workers_dev=subdomain.enabled if subdomain is not None else False,
         previews=subdomain.previews_enabled if subdomain is not None else False,
         settings=settings,
+        consumers=None if wanted.consumers is None else observe_consumers(cloudflare, worker),
     )
 
 
@@ -175,6 +177,8 @@ def set_triggers(cloudflare: Cloudflare, worker: str, observed: Triggers, change
         _set_domains(cloudflare, worker, frozenset(observed.domains or ()), frozenset(change.domains))
     if change.schedules is not None:
         cloudflare.schedules.put(worker, change.schedules)
+    if change.consumers is not None:
+        set_consumers(cloudflare, worker, change.consumers)
 
 
 def _set_routes(cloudflare: Cloudflare, worker: str, observed: frozenset[Route], wanted: frozenset[Route]) -> None:

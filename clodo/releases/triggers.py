@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -25,6 +25,42 @@ class Domain:
     zone_id: str
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Consumer:
+    """
+    A queue that the Worker receives from.
+
+    What a config leaves out is what Cloudflare gives a new consumer.
+
+    Attributes:
+        dead_letter_queue: Where messages go that were retried too often; empty for nowhere.
+
+        max_concurrency: 0 leaves it to Cloudflare.
+
+    Source:
+        https://developers.cloudflare.com/queues/configuration/configure-queues/
+    """
+
+    queue: str
+    dead_letter_queue: str = ""
+    batch_size: int = 10
+    max_wait_time_ms: int = 5000
+    max_retries: int = 3
+    retry_delay: int = 0
+    max_concurrency: int = 0
+
+    @property
+    def settings(self) -> dict[str, int | None]:
+        """The settings by Cloudflare's names."""
+        return {
+            "batch_size": self.batch_size,
+            "max_wait_time_ms": self.max_wait_time_ms,
+            "max_retries": self.max_retries,
+            "retry_delay": self.retry_delay,
+            "max_concurrency": self.max_concurrency or None,
+        }
+
+
 @dataclass(frozen=True, slots=True)
 class Triggers:
     """
@@ -39,6 +75,8 @@ class Triggers:
 
         schedules: Cron expressions, sorted.
 
+        consumers: Queues that it receives from, sorted.
+
         workers_dev: Whether ``<worker>.<subdomain>.workers.dev`` answers.
 
         previews: Whether versions have preview URLs.
@@ -52,6 +90,7 @@ class Triggers:
     workers_dev: bool | None = None
     previews: bool | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    consumers: tuple[Consumer, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object that `from_json` reads back."""
@@ -62,6 +101,7 @@ class Triggers:
             "workers_dev": self.workers_dev,
             "previews": self.previews,
             "settings": dict(self.settings),
+            "consumers": None if self.consumers is None else [list(astuple(item)) for item in self.consumers],
         }
 
     @classmethod
@@ -74,6 +114,9 @@ class Triggers:
             workers_dev=data["workers_dev"],
             previews=data["previews"],
             settings=data["settings"],
+            consumers=None
+            if data.get("consumers") is None
+            else tuple(Consumer(*values) for values in data["consumers"]),
         )
 
     def wanted_over(self, observed: Triggers) -> Triggers:
@@ -88,6 +131,7 @@ class Triggers:
             workers_dev=_if_other(self.workers_dev, observed.workers_dev),
             previews=_if_other(self.previews, observed.previews),
             settings=settings,
+            consumers=_if_other(self.consumers, observed.consumers),
         )
 
     def restricted_to(self, change: Triggers) -> Triggers:
@@ -99,6 +143,7 @@ class Triggers:
             workers_dev=None if change.workers_dev is None else bool(self.workers_dev),
             previews=None if change.previews is None else bool(self.previews),
             settings={name: self.settings.get(name) for name in change.settings},
+            consumers=None if change.consumers is None else self.consumers or (),
         )
 
     def way_back(self, change: Triggers, now: Triggers) -> Triggers:
@@ -120,6 +165,7 @@ class Triggers:
             schedules=_without(before.schedules, change.schedules, now.schedules),
             workers_dev=before.workers_dev,
             previews=before.previews,
+            consumers=_consumers_back(before.consumers, change.consumers, now.consumers),
         )
         return replace(back.wanted_over(now), settings=settings)
 
@@ -134,6 +180,7 @@ class Triggers:
                 workers_dev=None if drift.workers_dev is None else change.workers_dev,
                 previews=None if drift.previews is None else change.previews,
                 settings={name: value for name, value in change.settings.items() if name in drift.settings},
+                consumers=None if drift.consumers is None else change.consumers,
             )
         )
 
@@ -156,6 +203,8 @@ class Triggers:
             phrases.append("domains " + (", ".join(domain.hostname for domain in self.domains) or "none"))
         if self.schedules is not None:
             phrases.append("schedules " + (", ".join(self.schedules) or "none"))
+        if self.consumers is not None:
+            phrases.append("queues " + (", ".join(consumer.queue for consumer in self.consumers) or "none"))
         if self.workers_dev is not None:
             phrases.append(f"workers.dev {'on' if self.workers_dev else 'off'}")
         if self.previews is not None:
@@ -174,6 +223,20 @@ def _without(before: tuple[T, ...] | None, added: tuple[T, ...] | None, now: tup
         return None
     kept = set(now or ()) - (set(added) - set(before))
     return tuple(sorted(kept | (set(before) - set(added))))
+
+
+def _consumers_back(
+    before: tuple[Consumer, ...] | None, change: tuple[Consumer, ...] | None, now: tuple[Consumer, ...] | None
+) -> tuple[Consumer, ...] | None:
+    """Return *now* with each queue that is still as *change* set it as it was before; a queue has one consumer."""
+    if before is None or change is None:
+        return None
+    was, set_to, back = ({item.queue: item for item in items} for items in (before, change, now or ()))
+    for queue in was.keys() | set_to.keys():
+        if back.get(queue) == set_to.get(queue):
+            back.pop(queue, None)
+            back.update({queue: was[queue]} if queue in was else {})
+    return tuple(sorted(back.values()))
 
 
 def _agrees(wish: Any, observed: Any) -> bool:

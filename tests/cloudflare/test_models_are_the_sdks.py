@@ -10,6 +10,7 @@ import pytest
 from cloudflare.types import accounts as sdk_accounts
 from cloudflare.types import d1 as sdk_d1
 from cloudflare.types import kv as sdk_kv
+from cloudflare.types import queues as sdk_queues
 from cloudflare.types import user as sdk_user
 from cloudflare.types import workers as sdk_workers
 from cloudflare.types import zones as sdk_zones
@@ -18,6 +19,7 @@ from cloudflare.types.d1 import database as sdk_d1_time
 from cloudflare.types.d1 import database_export_response, database_import_response, database_raw_response, query_result
 from cloudflare.types.kv import namespaces as sdk_kv_keys
 from cloudflare.types.kv.namespaces import key_bulk_get_response
+from cloudflare.types.queues import consumer as sdk_consumer
 from cloudflare.types.workers import beta as sdk_beta
 from cloudflare.types.workers import scripts as sdk_scripts
 from cloudflare.types.workers.beta import worker as sdk_beta_worker
@@ -42,6 +44,7 @@ from clodo.cloudflare import (
     deployments,
     domains,
     kv,
+    queues,
     routes,
     schedules,
     scripts,
@@ -85,6 +88,9 @@ COUNTERPARTS: dict[type[Model], tuple[type[BaseModel], ...]] = {
     subdomains.WorkerSubdomain: (sdk_scripts.SubdomainGetResponse, sdk_scripts.SubdomainCreateResponse),
     workers.Worker: (sdk_beta.Worker,),
     workers.WorkerAddress: (sdk_beta_worker.Subdomain,),
+    queues.Queue: (sdk_queues.Queue,),
+    queues.Consumer: (sdk_consumer.MqWorkerConsumerResponse, sdk_consumer.MqHTTPConsumerResponse),
+    queues.ConsumerSettings: (sdk_consumer.MqWorkerConsumerResponseSettings,),
     routes.Route: (sdk_workers.RouteListResponse, sdk_workers.RouteCreateResponse),
     domains.Domain: (sdk_workers.DomainListResponse, sdk_workers.DomainUpdateResponse),
     schedules.Schedule: (schedule_get_response.Schedule,),

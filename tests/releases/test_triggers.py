@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clodo.releases.triggers import Domain, Route, Triggers
+from clodo.releases.triggers import Consumer, Domain, Route, Triggers
 
 zones = st.sampled_from(["zone-a", "zone-b"])
 patterns = st.sampled_from(["a.example/*", "b.example/*", "c.example/x"])
@@ -22,6 +22,9 @@ values = st.recursive(
     max_leaves=4,
 )
 settings = st.dictionaries(st.sampled_from(["observability", "logpush", "tail_consumers"]), values)
+consumers = st.dictionaries(st.sampled_from(["orders", "mails"]), st.integers(0, 2)).map(
+    lambda retries: tuple(sorted(Consumer(queue, max_retries=count) for queue, count in retries.items()))
+)
 
 wishes = st.builds(
     Triggers,
@@ -31,16 +34,17 @@ wishes = st.builds(
     st.none() | st.booleans(),
     st.none() | st.booleans(),
     settings,
+    st.none() | consumers,
 )
-observations = st.builds(Triggers, routes, domains, schedules, st.booleans(), st.booleans(), settings)
-PARTS = ("routes", "domains", "schedules", "workers_dev", "previews")
+observations = st.builds(Triggers, routes, domains, schedules, st.booleans(), st.booleans(), settings, consumers)
+PARTS = ("routes", "domains", "schedules", "workers_dev", "previews", "consumers")
 
 
 def applied(change: Triggers, to: Triggers) -> Triggers:
     """What Cloudflare reports once *change* was written: None touches nothing; a setting of None is taken away."""
     kept: dict[str, Any] = {**to.settings, **change.settings}
     return Triggers(
-        *(getattr(to, part) if getattr(change, part) is None else getattr(change, part) for part in PARTS),
+        **{part: getattr(to, part) if getattr(change, part) is None else getattr(change, part) for part in PARTS},
         settings={name: value for name, value in kept.items() if value is not None},
     )
 
@@ -102,6 +106,17 @@ def test_the_way_back_keeps_what_somebody_else_added(wanted, before, more_routes
 
     assert set(after.routes or ()) == {*(before.routes or ()), *strange_routes}
     assert set(after.schedules or ()) == {*(before.schedules or ()), *strange_schedules}
+
+
+def test_a_queue_that_somebody_else_took_over_is_left_alone():
+    """Only a consumer that still is as the change made it is put back; a queue never ends with two."""
+    before = Triggers(consumers=(Consumer("mails"), Consumer("orders")))
+    change = Triggers(consumers=(Consumer("mails", max_retries=1), Consumer("orders", max_retries=1)))
+    now = Triggers(consumers=(Consumer("mails", max_retries=9), Consumer("orders", max_retries=1)))
+
+    back = before.way_back(change, now)
+
+    assert back.consumers == (Consumer("mails", max_retries=9), Consumer("orders"))
 
 
 def test_a_setting_that_somebody_else_changed_is_left_alone():
