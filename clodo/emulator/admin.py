@@ -95,7 +95,7 @@ def admin_app(cloud: Cloud) -> ASGIApp:
         return envelope(
             [
                 {"account_id": account_id, "script": script, "version_id": version_id, **asdict(disturbance)}
-                for (account_id, script, version_id), disturbance in cloud.runtime.disturbances().items()
+                for (account_id, script, version_id), disturbance in cloud.runtime.disturbances.active().items()
             ]
         )
 
@@ -106,11 +106,11 @@ def admin_app(cloud: Cloud) -> ASGIApp:
             disturbance = Disturbance(**body)
         except TypeError as error:
             raise ApiError(400, 400, f"not a disturbance: {error}") from error
-        cloud.runtime.disturb(account_id, script, version_id, disturbance)
+        cloud.runtime.disturbances.set(account_id, script, version_id, disturbance)
         return envelope(asdict(disturbance))
 
     async def delete_disturbance(request: Request) -> Response:
-        cloud.runtime.disturb(*_target(dict(request.query_params)), None)
+        cloud.runtime.disturbances.set(*_target(dict(request.query_params)), None)
         return envelope(None)
 
     async def patch_settings(request: Request) -> Response:

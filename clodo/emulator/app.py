@@ -60,12 +60,22 @@ from clodo.emulator.r2.object_routes import routes as object_routes
 from clodo.emulator.r2.routes import routes as bucket_routes
 from clodo.emulator.r2.s3.endpoint import S3Endpoint, is_for_s3
 from clodo.emulator.r2.store import Storage
+from clodo.emulator.runtime.config import RuntimeConfig
 from clodo.emulator.runtime.ports import Backlog
 from clodo.emulator.runtime.router import RouterApp
-from clodo.emulator.runtime.runtime import Runtime, RuntimeConfig
+from clodo.emulator.runtime.runtime import Runtime
 from clodo.emulator.runtime.schedules import ScheduleClock, Trigger
 from clodo.emulator.tails.sessions import SOCKET_PATH, TailSessions
-from clodo.emulator.workers import assets, domains, scripts, services, triggers, versions
+from clodo.emulator.workers import (
+    account_settings,
+    assets,
+    domains,
+    new_workers,
+    scripts,
+    services,
+    triggers,
+    versions,
+)
 from clodo.emulator.workers import secrets as secret_routes
 from clodo.emulator.workers.assets import AssetSessions
 from clodo.emulator.workers.directory import WorkerDirectory
@@ -262,7 +272,9 @@ class Cloud:
             *secret_routes.routes(self.scripts, self.publisher),
             *triggers.account_routes(self.scripts, self.publisher, self.accounts, self.zones, self.directory),
             *domains.routes(self.scripts, self.publisher, self.zones, self.directory),
-            *services.routes(self.scripts, self.publisher, self.directory),
+            *services.routes(self.scripts, self.publisher),
+            *new_workers.routes(self.scripts, self.publisher, self.directory, self.blobs),
+            *account_settings.routes(self.database),
             *assets.routes(self.sessions),
             *self.tails.routes(),
             *d1_routes(self.databases, self.transfers),

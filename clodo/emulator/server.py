@@ -179,7 +179,7 @@ class EmbeddedCloud:
         """Make a version (all versions of *script* if None) misbehave; without *disturbance* it ends."""
 
         async def act(cloud: Cloud) -> None:
-            cloud.runtime.disturb(account_id, script, version_id, disturbance)
+            cloud.runtime.disturbances.set(account_id, script, version_id, disturbance)
 
         self._ask(act)
 

@@ -19,6 +19,11 @@ Key = tuple[str, str, str]
 """Account, script and version id; for scripts with Durable Objects an empty version id, as all share one process."""
 
 
+def key_of(spec: VersionSpec) -> Key:
+    """Return whose process serves *spec*."""
+    return spec.account_id, spec.script, "" if spec.has_durable_objects else spec.version_id
+
+
 @dataclass(slots=True, eq=False)
 class Version:
     """What is known of one version since the runtime started."""

@@ -112,7 +112,7 @@ async def pass_to_version(
     is_websocket = scope["type"] == "websocket"
     if is_websocket:
         await receive()  # websocket.connect
-    disturbance = runtime.disturbance_of(account_id, script, version_id)
+    disturbance = runtime.disturbances.of(account_id, script, version_id)
     if disturbance is not None:
         if disturbance.latency_ms:
             await asyncio.sleep(disturbance.latency_ms / 1000)

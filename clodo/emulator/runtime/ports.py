@@ -107,6 +107,11 @@ class VersionSpec:
     created_on: str = ""
 
     @property
+    def has_script(self) -> bool:
+        """Whether there is code to run, not only assets."""
+        return self.main_module is not None or self.body_part is not None
+
+    @property
     def has_durable_objects(self) -> bool:
         """Whether all versions of this script must share one process."""
         return bool(self.durable_objects)

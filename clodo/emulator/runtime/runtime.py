@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 import secrets
 import shutil
 import signal
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import structlog
 
-from clodo.emulator.runtime.assets import compose
-from clodo.emulator.runtime.configuration import Backends, Callee, callees_of, clamp_date, empty, probing, serving
+from clodo.emulator.runtime.callees import Callees
+from clodo.emulator.runtime.config import RuntimeConfig
+from clodo.emulator.runtime.configuration import Backends, Callee, callees_of, clamp_date
+from clodo.emulator.runtime.control import ask
+from clodo.emulator.runtime.disturbances import Disturbances
 from clodo.emulator.runtime.doors import Doors
-from clodo.emulator.runtime.exports import Exports, content_key, listeners_of, raise_if_useless, read_exports, refusal
-from clodo.emulator.runtime.instances import EntrypointMissing, Instance, Key, Lease, Version
+from clodo.emulator.runtime.exports import raise_if_useless, refusal
+from clodo.emulator.runtime.housekeeping import is_runaway, is_superfluous
+from clodo.emulator.runtime.instances import EntrypointMissing, Instance, Key, Lease, Version, key_of
+from clodo.emulator.runtime.launching import Launcher
 from clodo.emulator.runtime.listening import Listener
 from clodo.emulator.runtime.ports import (
     Backlog,
     BucketBackend,
     DatabaseBackend,
     Directory,
-    Disturbance,
     EventBackend,
     EventBrokeOff,
     NamespaceBackend,
@@ -42,9 +42,8 @@ from clodo.emulator.runtime.ports import (
     VersionStats,
     WorkerdUnavailable,
 )
-from clodo.emulator.runtime.processes import Nursery, StartFailed, Workerd, cpu_seconds_of, memory_of
-from clodo.emulator.runtime.rpc import Pipe
-from clodo.emulator.runtime.tails import Tails, WallTimes, event_of
+from clodo.emulator.runtime.processes import Nursery, StartFailed, memory_of
+from clodo.emulator.runtime.tails import Tails, TailSwitch, WallTimes, event_of
 from clodo.emulator.runtime.traffic import choose_version
 
 if TYPE_CHECKING:
@@ -56,39 +55,6 @@ logger = structlog.get_logger(__name__)
 TIDY_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimeConfig:
-    """
-    How workerd is run.
-
-    Attributes:
-        workerd: The binary.
-
-        data: Folder for what Workers keep themselves (Durable Objects), for composed assets and for logs.
-
-        start_timeout: How long a version may take to listen before it is refused.
-
-        exchange_patience: How long a process with Durable Objects waits for requests in flight when it is exchanged.
-
-        cpu_limit: A process that uses this much CPU time without answering anybody is killed; visitors see 1102.
-
-        idle_timeout: A process without requests for this long is ended, and started by the next request; None never.
-
-        retire_after: How long a retired version is kept warm for a rollback once its last request has ended.
-
-        allow_loopback: Whether Workers may fetch addresses of this machine. Nothing else outside is ever reached.
-    """
-
-    workerd: Path
-    data: Path
-    start_timeout: timedelta = timedelta(seconds=10)
-    exchange_patience: timedelta = timedelta(seconds=5)
-    cpu_limit: timedelta = timedelta(seconds=30)
-    idle_timeout: timedelta | None = timedelta(minutes=10)
-    retire_after: timedelta = timedelta(seconds=20)
-    allow_loopback: bool = False
-
-
 class Runtime:
     """
     Runs Workers. All methods belong to the event loop that called `start`.
@@ -96,8 +62,8 @@ class Runtime:
     Args:
         directory: What is deployed.
 
-        databases, namespaces, buckets, queues, events: The stores behind bindings. Without one, its bindings are there and
-            say clearly that nobody serves them.
+        databases, namespaces, buckets, queues, events: The stores behind bindings. Without one, its bindings are there
+            and say clearly that nobody serves them.
 
         random: Gives numbers in [0, 1) for the traffic split and injected errors; seed it to repeat a rehearsal.
     """
@@ -122,21 +88,17 @@ class Runtime:
         #: Told about every run of a Worker, when somebody counts them.
         self.recorder: Recorder | None = None
         self._tails = Tails()
-        self._tail_switches: set[asyncio.Task[None]] = set()
-        self._disturbances: dict[tuple[str, str, str | None], Disturbance] = {}
+        self.disturbances = Disturbances()
         self._nursery = Nursery(config.workerd, config.data / "processes")
         self._instances: dict[Key, Instance] = {}
         self._versions: dict[Key, Version] = {}
-        self._exports: dict[str, Exports] = {}
         self._wanted: dict[tuple[str, str], dict[str, VersionSpec]] = {}
-        self._callees: dict[Callee, tuple[str, Listener]] = {}
-        self._opening: dict[Callee, asyncio.Task[str]] = {}
-        self._pipes: dict[tuple[str, str], set[Pipe]] = {}
         self._secret = secrets.token_hex(32)
-        self._empty_start: asyncio.Task[float] | None = None
         self._background: set[asyncio.Task[None]] = set()
-        self._starts = asyncio.Semaphore(max(2, os.cpu_count() or 1))
         self._doors = Doors(self, databases, namespaces, buckets, queues, events, self._secret)
+        self._callees = Callees(self._doors, lambda: self._nursery.folder, self._connect)
+        self._launcher = Launcher(config, self._nursery, self._backends, self._tails.is_wanted)
+        self._switch = TailSwitch(self._tails, self._instances)
         self._listener: Listener | None = None
         self._is_open = False
 
@@ -158,8 +120,7 @@ class Runtime:
         self._listener = Listener(self._doors)
         await self._listener.open(self._nursery.folder / "back.sock")
         self._is_open = True
-        # Also gets the binary into the page cache before the first upload waits for it.
-        self._empty_start = asyncio.create_task(self._time_empty_start())
+        self._launcher.open()
         self._in_background(self._tidy())
 
     async def stop(self) -> None:
@@ -167,21 +128,14 @@ class Runtime:
         if not self._is_open:
             return
         self._is_open = False
-        tasks: list[asyncio.Task[Any]] = [*self._background, *self._tail_switches, *self._opening.values()]
-        if self._empty_start is not None:
-            tasks.append(self._empty_start)
-        for task in tasks:
+        for task in self._background:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for pipes in self._pipes.values():
-            for pipe in list(pipes):
-                pipe.close()
+        await asyncio.gather(*self._background, self._switch.close(), self._launcher.close(), return_exceptions=True)
+        self._callees.cut()
         await asyncio.gather(*(instance.abort() for instance in self._instances.values()))
         self._instances.clear()
         await self._nursery.close()
-        for _, listener in self._callees.values():
-            await listener.close()
-        self._callees.clear()
+        await self._callees.close()
         if self._listener is not None:
             await self._listener.close()
             self._listener = None
@@ -197,17 +151,6 @@ class Runtime:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("background work ended", error=type(error).__name__, reason=str(error))
 
-    async def _time_empty_start(self) -> float:
-        """Return how many seconds workerd takes to start a script that does nothing."""
-        folder = self._nursery.new_folder()
-        began = time.monotonic()
-        workerd = await self._nursery.spawn(
-            empty(sockets=folder, newest=self._nursery.newest), folder, timeout=self.config.start_timeout
-        )
-        seconds = time.monotonic() - began
-        await workerd.stop()
-        return seconds
-
     # --- versions
 
     async def validate(self, spec: VersionSpec) -> Validated:
@@ -219,25 +162,16 @@ class Runtime:
         """
         _, warning = clamp_date(spec.compatibility_date, self._nursery.newest)
         warnings = () if warning is None else (warning,)
-        if not has_script(spec):
-            await self._compose(spec)
+        if not spec.has_script:
+            await self._launcher.compose(spec)
             return Validated(0, (), {}, warnings)
-        exports = await self._find_exports(spec, is_new=True)
+        exports = await self._launcher.find_exports(spec, is_new=True)
         raise_if_useless(spec, exports)
         if spec.assets is not None:
-            await self._compose(spec)
+            await self._launcher.compose(spec)
         if not spec.has_durable_objects:
             self._in_background(self._start_early(spec))
-        return Validated(await self._startup_ms(exports), exports.handlers, exports.named, warnings)
-
-    async def _startup_ms(self, exports: Exports) -> int:
-        empty_seconds = 0.0
-        if self._empty_start is not None:
-            try:
-                empty_seconds = await asyncio.shield(self._empty_start)
-            except StartFailed as error:
-                raise WorkerdUnavailable(f"workerd doesn't start: {error.output}") from error
-        return max(1, round((exports.startup_seconds - empty_seconds) * 1000))
+        return Validated(await self._launcher.startup_ms(exports), exports.handlers, exports.named, warnings)
 
     async def _start_early(self, spec: VersionSpec) -> None:
         try:
@@ -260,15 +194,15 @@ class Runtime:
         key = key_of(spec)
         instance = self._instances.get(key)
         if spec.has_durable_objects:
-            if has_script(spec):
-                raise_if_useless(spec, await self._find_exports(spec))
+            if spec.has_script:
+                raise_if_useless(spec, await self._launcher.find_exports(spec))
             return
         if instance is not None and instance.specs != (spec,):
             del self._instances[key]
             self._in_background(self._end(instance, timedelta(seconds=30)))
             instance = None
         if instance is None:
-            instance = self._instances[key] = Instance(key, (spec,), self._spawn)
+            instance = self._instances[key] = Instance(key, (spec,), self._launcher.spawn)
         await self._start(instance)
 
     async def _start(self, instance: Instance) -> None:
@@ -279,117 +213,9 @@ class Runtime:
                 raise WorkerdUnavailable("Script startup exceeded CPU time limit.") from error
             raise WorkerdUnavailable(refusal(error.output)) from error
 
-    async def _spawn(self, specs: tuple[VersionSpec, ...]) -> tuple[Workerd, tuple[tuple[str, ...], ...]]:
-        """Start a process for *specs*; return it and the named entrypoints of each."""
-        entrypoints: list[tuple[str, ...]] = []
-        assets: dict[int, Path] = {}
-        for index, spec in enumerate(specs):
-            entrypoints.append((await self._find_exports(spec)).entrypoints if has_script(spec) else ())
-            if spec.assets is not None:
-                assets[index] = await self._compose(spec)
-        backends = await self._backends(specs)
-        objects = None
-        if specs[0].has_durable_objects:
-            objects = self._objects_folder(specs[0].account_id, specs[0].script)
-            objects.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder = self._nursery.new_folder()
-        configuration = serving(
-            specs,
-            backends=backends,
-            sockets=folder,
-            entrypoints=entrypoints,
-            assets=assets,
-            objects=objects,
-            newest=self._nursery.newest,
-            tailing=self._tails.is_wanted(specs[0].account_id, specs[0].script),
-        )
-        async with self._starts:
-            workerd = await self._nursery.spawn(configuration, folder, timeout=self.config.start_timeout)
-        return workerd, tuple(entrypoints)
-
-    async def _find_exports(self, spec: VersionSpec, *, is_new: bool = False) -> Exports:
-        """
-        Return what *spec* exports, starting it for that only if it wasn't known.
-
-        Raises:
-            ScriptInvalid: It doesn't start.
-        """
-        key = content_key(spec)
-        known = self._exports.get(key)
-        if known is not None and not is_new:
-            return known
-        if spec.body_part is not None:
-            script = next((module.path for module in spec.modules if module.name == spec.body_part), None)
-            handlers = () if script is None else listeners_of(script)
-        folder = self._nursery.new_folder()
-        try:
-            backends = await self._backends((spec,))
-            configuration = probing(spec, backends=backends, sockets=folder, newest=self._nursery.newest)
-            began = time.monotonic()
-            async with self._starts:
-                workerd = await self._nursery.spawn(configuration, folder, timeout=self.config.start_timeout)
-        except StartFailed as error:
-            if error.timed_out:
-                raise ScriptInvalid("Script startup exceeded CPU time limit.") from error
-            raise ScriptInvalid(refusal(error.output)) from error
-        try:
-            if spec.body_part is not None:
-                exports = Exports(handlers, {}, (), time.monotonic() - began)
-            else:
-                described = await ask(folder / "v0.sock", "/", None)
-                exports = read_exports(described, time.monotonic() - began)
-        finally:
-            workerd.signal(signal.SIGKILL)
-        self._exports[key] = exports
-        return exports
-
-    async def _compose(self, spec: VersionSpec) -> Path:
-        assert spec.assets is not None
-        files = spec.assets.files
-        digest = hashlib.sha256(
-            b"\0".join(f"{name}\0{path}".encode() for name, path in sorted(files.items()))
-        ).hexdigest()
-        folder = self.config.data / "assets" / digest[:2] / digest
-        await asyncio.get_running_loop().run_in_executor(None, compose, files, folder)
-        return folder
-
-    def _objects_folder(self, account_id: str, script: str) -> Path:
-        return self.config.data / "objects" / account_id / script
-
     async def _backends(self, specs: Iterable[VersionSpec]) -> Backends:
-        callees = {callee: f"unix:{await self._callee_address(callee)}" for callee in callees_of(specs)}
+        callees = {callee: f"unix:{await self._callees.address(callee)}" for callee in callees_of(specs)}
         return Backends(f"unix:{self._nursery.folder / 'back.sock'}", self._secret, callees)
-
-    # --- calls between Workers
-
-    async def _callee_address(self, callee: Callee) -> str:
-        known = self._callees.get(callee)
-        if known is not None:
-            return known[0]
-        if callee not in self._opening:
-            self._opening[callee] = asyncio.create_task(self._open_callee(callee))
-        try:
-            return await asyncio.shield(self._opening[callee])
-        finally:
-            self._opening.pop(callee, None)
-
-    async def _open_callee(self, callee: Callee) -> str:
-        # RPC connections carry no headers, so this name is what proves the right to connect, besides the folder's mode.
-        path = self._nursery.folder / f"{secrets.token_hex(8)}.sock"
-
-        async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
-            pipe = Pipe(reader, writer, head, lambda: self._connect(callee))
-            pipes = self._pipes.setdefault((callee.account_id, callee.script), set())
-            pipes.add(pipe)
-            try:
-                await pipe.run()
-            finally:
-                pipes.discard(pipe)
-
-        listener = Listener(self._doors, tunnel)
-        await listener.open(path)
-        self._callees[callee] = str(path), listener
-        return str(path)
 
     async def _connect(self, callee: Callee) -> Lease:
         """Choose the version that an RPC connection of *callee* leads to from now on."""
@@ -427,12 +253,11 @@ class Runtime:
         while True:
             instance = self._instances.get(key)
             if instance is not None and (lease := instance.try_lease(version, entrypoint, is_long=is_long)) is not None:
-                if self._tail_switches:
-                    await self._tails_switched()
+                await self._switch.turned()
                 return lease
             if instance is None:
                 specs = self._group(version.spec) if version.spec.has_durable_objects else (version.spec,)
-                instance = self._instances[key] = Instance(key, specs, self._spawn)
+                instance = self._instances[key] = Instance(key, specs, self._launcher.spawn)
             elif instance.index_of(version_id) is None:
                 await self._regroup(instance, version.spec)
             await self._start(instance)
@@ -493,8 +318,7 @@ class Runtime:
             self._wanted.pop((account_id, script), None)
             if live:
                 await self._regroup(instance, None)
-        for pipe in self._pipes.get((account_id, script), ()):
-            pipe.repoint()
+        self._callees.repoint(account_id, script)
 
     async def retire(
         self, account_id: str, script: str, version_id: str, *, grace: timedelta = timedelta(seconds=30)
@@ -513,9 +337,8 @@ class Runtime:
         for key in [key for key in self._versions if key[:2] == (account_id, script)]:
             del self._versions[key]
         self._wanted.pop((account_id, script), None)
-        for disturbed in [key for key in self._disturbances if key[:2] == (account_id, script)]:
-            del self._disturbances[disturbed]
-        folder = self._objects_folder(account_id, script)
+        self.disturbances.forget(account_id, script)
+        folder = self._launcher.objects_folder(account_id, script)
         await asyncio.get_running_loop().run_in_executor(None, lambda: shutil.rmtree(folder, ignore_errors=True))
 
     async def _end(self, instance: Instance, grace: timedelta) -> None:
@@ -543,72 +366,34 @@ class Runtime:
             await asyncio.sleep(TIDY_SECONDS)
             now = time.monotonic()
             for instance in list(self._instances.values()):
-                self._watch_cpu(instance)
-                if self._is_superfluous(instance, now):
+                if is_runaway(instance, self.config.cpu_limit):
+                    self._kill(instance)
+                if is_superfluous(instance, self.directory, self.config, now):
                     # Out of the table before it is told to end: a request that comes now starts another.
                     del self._instances[instance.key]
                     self._in_background(self._end(instance, timedelta(0)))
 
-    def _is_superfluous(self, instance: Instance, now: float) -> bool:
-        if instance.in_flight or not instance.is_running:
-            return False
-        account_id, script, version_id = instance.key
-        traffic = self.directory.live_traffic(account_id, script) or ()
-        is_live = bool(traffic) and (not version_id or any(version_id == other for other, _ in traffic))
-        allowed = self.config.idle_timeout if is_live else self.config.retire_after
-        return allowed is not None and now - instance.last_used > allowed.total_seconds()
-
-    def _watch_cpu(self, instance: Instance) -> None:
-        """Kill a process that has used `cpu_limit` of CPU time without finishing a single request."""
-        if instance.workerd is None or not instance.in_flight:
-            instance.cpu_before = None
-            return
-        used = cpu_seconds_of(instance.workerd.pid)
-        if used is None:
-            return
-        if instance.cpu_before is None or instance.finished:
-            instance.cpu_before, instance.finished = used, 0
-        elif used - instance.cpu_before > self.config.cpu_limit.total_seconds():
+    def _kill(self, instance: Instance) -> None:
+        workerd = instance.workerd
+        if workerd is not None:
             self._keep_log(instance)
-            instance.workerd.is_over_limit = True
-            instance.workerd.signal(signal.SIGKILL)
-            instance.forget(instance.workerd)
+            workerd.is_over_limit = True
+            workerd.signal(signal.SIGKILL)
+            instance.forget(workerd)
 
     # --- tails
 
     def open_tail(self, account_id: str, script: str, sink: TailSink) -> str:
         """Send each event of *script* to *sink* from now on; return what `close_tail` takes."""
         tail_id = self._tails.open(account_id, script, sink)
-        self._switch_tails(account_id, script)
+        self._switch.turn(account_id, script)
         return tail_id
 
     def close_tail(self, tail_id: str) -> None:
         """Stop sending. Safe to repeat."""
         key = self._tails.close(tail_id)
         if key is not None:
-            self._switch_tails(*key)
-
-    def _switch_tails(self, account_id: str, script: str) -> None:
-        for instance in self._instances.values():
-            if instance.key[:2] == (account_id, script):
-                task = asyncio.create_task(self._switch_tail(instance))
-                self._tail_switches.add(task)
-                task.add_done_callback(self._tail_switches.discard)
-
-    async def _switch_tail(self, instance: Instance) -> None:
-        # A process that is starting was configured before somebody listened.
-        await instance.settled()
-        if instance.workerd is None or not instance.is_running:
-            return
-        wanted = self._tails.is_wanted(*instance.key[:2])
-        try:
-            await ask(instance.workerd.folder / "control.sock", "/tailing", {"tailing": wanted})
-        except (OSError, aiohttp.ClientError):
-            return  # It is ending; the next process of this script is told at its start.
-
-    async def _tails_switched(self) -> None:
-        """Wait until the processes know who listens, so that the request after `open_tail` is seen."""
-        await asyncio.wait(list(self._tail_switches))
+            self._switch.turn(*key)
 
     def deliver_tail(self, account_id: str, script: str, version_id: str, events: Iterable[Mapping[str, Any]]) -> None:
         """Pass on what a process of *script* tells about one of its versions."""
@@ -671,7 +456,7 @@ class Runtime:
         lease = await self.lease(account_id, script, version_id)
         try:
             workerd = lease.instance.workerd
-            if workerd is None or not has_script(lease.version.spec):
+            if workerd is None or not lease.version.spec.has_script:
                 raise WorkerdUnavailable(f"{script} has no handlers")
             lease.version.requests += 1
             index = lease.instance.index_of(version_id)
@@ -694,25 +479,6 @@ class Runtime:
             lease.release()
 
     # --- disturbing and looking
-
-    def disturb(self, account_id: str, script: str, version_id: str | None, disturbance: Disturbance | None) -> None:
-        """Make a version (all versions of *script* if None) misbehave; None ends it."""
-        key = (account_id, script, version_id)
-        if disturbance is None:
-            self._disturbances.pop(key, None)
-        else:
-            self._disturbances[key] = disturbance
-
-    def disturbances(self) -> Mapping[tuple[str, str, str | None], Disturbance]:
-        """Return what misbehaves now, by account, script and version (None: all of them)."""
-        return dict(self._disturbances)
-
-    def disturbance_of(self, account_id: str, script: str, version_id: str) -> Disturbance | None:
-        """Return how this version misbehaves: its own way before the script's."""
-        if not self._disturbances:
-            return None
-        own = self._disturbances.get((account_id, script, version_id))
-        return own or self._disturbances.get((account_id, script, None))
 
     def count_injected(self, account_id: str, script: str, version_id: str, status: int) -> None:
         """Count a request that a disturbance answered."""
@@ -754,29 +520,3 @@ class Runtime:
         if instance is not None and instance.workerd is not None and instance.index_of(version_id) is not None:
             return instance.workerd.log
         return version.last_log
-
-
-def has_script(spec: VersionSpec) -> bool:
-    """Whether there is code to run, not only assets."""
-    return spec.main_module is not None or spec.body_part is not None
-
-
-def key_of(spec: VersionSpec) -> Key:
-    """Return whose process serves *spec*."""
-    return spec.account_id, spec.script, "" if spec.has_durable_objects else spec.version_id
-
-
-async def ask(socket: Path, path: str, order: Mapping[str, Any] | None) -> Any:
-    """
-    Send one request to a process's own code and return its JSON.
-
-    Raises:
-        OSError, aiohttp.ClientError: The process is gone.
-    """
-    async with (
-        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session,
-        session.post(f"http://control{path}", json=order) as answer,
-    ):
-        if answer.status != 200:
-            raise aiohttp.ClientPayloadError(f"workerd answered {answer.status}: {await answer.text()}")
-        return await answer.json()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import secrets
 import time
@@ -9,6 +10,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import aiohttp
+
+from clodo.emulator.runtime.control import ask
+from clodo.emulator.runtime.instances import Instance, Key
 from clodo.emulator.runtime.ports import TailSink, VersionSpec
 
 #: Requests whose wall time is remembered until their event arrives.
@@ -93,3 +98,47 @@ class Tails:
         for opened, sink in list(self._sinks.get((account_id, script), {}).values()):
             if began >= opened:
                 sink(event)
+
+
+class TailSwitch:
+    """
+    Tells running processes whether anybody listens, so that they keep their events to themselves when not.
+
+    Args:
+        instances: The processes there are now.
+    """
+
+    def __init__(self, tails: Tails, instances: Mapping[Key, Instance]) -> None:
+        self._tails = tails
+        self._instances = instances
+        self._turning: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Stop telling."""
+        for task in self._turning:
+            task.cancel()
+        await asyncio.gather(*self._turning, return_exceptions=True)
+
+    def turn(self, account_id: str, script: str) -> None:
+        """Tell the processes of *script*, in the background."""
+        for instance in self._instances.values():
+            if instance.key[:2] == (account_id, script):
+                task = asyncio.create_task(self._turn(instance))
+                self._turning.add(task)
+                task.add_done_callback(self._turning.discard)
+
+    async def _turn(self, instance: Instance) -> None:
+        # A process that is starting was configured before somebody listened.
+        await instance.settled()
+        if instance.workerd is None or not instance.is_running:
+            return
+        wanted = self._tails.is_wanted(*instance.key[:2])
+        try:
+            await ask(instance.workerd.folder / "control.sock", "/tailing", {"tailing": wanted})
+        except (OSError, aiohttp.ClientError):
+            return  # It is ending; the next process of this script is told at its start.
+
+    async def turned(self) -> None:
+        """Wait until the processes know who listens, so that the request after `open_tail` is seen."""
+        if self._turning:
+            await asyncio.wait(list(self._turning))

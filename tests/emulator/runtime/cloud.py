@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from clodo.emulator.runtime.config import RuntimeConfig
 from clodo.emulator.runtime.ports import (
     Answers,
     Assets,
@@ -34,7 +35,7 @@ from clodo.emulator.runtime.ports import (
     VersionSpec,
 )
 from clodo.emulator.runtime.router import RouterApp
-from clodo.emulator.runtime.runtime import Runtime, RuntimeConfig
+from clodo.emulator.runtime.runtime import Runtime
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 JAVASCRIPT = "application/javascript+module"

@@ -180,33 +180,6 @@ async def test_rate_limits_count(cloud: Cloud) -> None:
     assert (await cloud.request("limited")).json() == [True, True, False, True]
 
 
-async def test_bindings_that_nobody_serves_say_so(cloud: Cloud) -> None:
-    """Bindings that the embedded cloud doesn't serve are there, and say so when they are used."""
-    await cloud.worker(
-        "absent",
-        handler("""
-            const said = {};
-            for (const [name, use] of Object.entries({
-              AI: () => env.AI.run("model", {}),
-              BUCKET: () => env.BUCKET.get("key"),
-              VECTORS: () => env.VECTORS.query([1]),
-            })) {
-              try { await use(); said[name] = "nothing"; } catch (error) { said[name] = error.message; }
-            }
-            return Response.json(said);
-        """),
-        {"type": "ai", "name": "AI"},
-        {"type": "r2_bucket", "name": "BUCKET", "bucket_name": "files"},
-        {"type": "vectorize", "name": "VECTORS", "index_name": "v"},
-    )
-
-    said = (await cloud.request("absent")).json()
-
-    assert said["AI"] == "The embedded cloud does not serve the binding AI (ai)"
-    assert said["VECTORS"] == "The embedded cloud does not serve the binding VECTORS (vectorize)"
-    assert "R2 is not served by this embedded cloud (bucket files)" in said["BUCKET"]
-
-
 async def test_a_worker_cannot_pose_as_another(cloud: Cloud) -> None:
     """Headers that a Worker writes itself change neither whose store it reaches nor what the back end believes."""
     await cloud.worker("owner", handler("await env.KV.put('k', 'mine'); return new Response('ok');"), KV)

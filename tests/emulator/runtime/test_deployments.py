@@ -57,14 +57,14 @@ async def test_a_disturbed_version_misbehaves_and_the_others_do_not(cloud: Cloud
         headers = {"Cloudflare-Workers-Version-Overrides": f'canary="{version_id}"'}
         return await cloud.request("canary", headers=headers)
 
-    cloud.runtime.disturb(
+    cloud.runtime.disturbances.set(
         ACCOUNT, "canary", bad.version_id, Disturbance(latency_ms=50, error_rate=0.5, error_status=503)
     )
     began = asyncio.get_running_loop().time()
     answers = [(await ask(bad.version_id)).status_code for _ in range(20)]
     elapsed = asyncio.get_running_loop().time() - began
     untouched = [(await ask(good.version_id)).status_code for _ in range(5)]
-    cloud.runtime.disturb(ACCOUNT, "canary", bad.version_id, None)
+    cloud.runtime.disturbances.set(ACCOUNT, "canary", bad.version_id, None)
     cured = [(await ask(bad.version_id)).status_code for _ in range(5)]
 
     assert set(answers) == {200, 503}
@@ -78,13 +78,13 @@ async def test_a_disturbed_version_misbehaves_and_the_others_do_not(cloud: Cloud
 async def test_a_hanging_version_answers_nobody(cloud: Cloud) -> None:
     """A version told to hang takes requests and never answers."""
     await cloud.worker("hang", says("ok"))
-    cloud.runtime.disturb(ACCOUNT, "hang", None, Disturbance(hang=True))
+    cloud.runtime.disturbances.set(ACCOUNT, "hang", None, Disturbance(hang=True))
 
     with pytest.raises(httpx.ReadTimeout):
         await cloud.request("hang", timeout=0.3)
 
-    assert cloud.runtime.disturbances() == {(ACCOUNT, "hang", None): Disturbance(hang=True)}
-    cloud.runtime.disturb(ACCOUNT, "hang", None, None)
+    assert cloud.runtime.disturbances.active() == {(ACCOUNT, "hang", None): Disturbance(hang=True)}
+    cloud.runtime.disturbances.set(ACCOUNT, "hang", None, None)
     assert await cloud.text("hang") == "ok"
 
 

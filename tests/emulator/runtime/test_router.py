@@ -321,7 +321,7 @@ async def test_workers_may_reach_this_machine_only_if_told(workerd: Path, tmp_pa
 async def test_a_dropping_version_cuts_the_connection(cloud: Cloud) -> None:
     """A version told to drop ends the connection without an answer, by the server's own means."""
     await cloud.worker("drop", HELLO)
-    cloud.runtime.disturb(ACCOUNT, "drop", None, Disturbance(drop=True))
+    cloud.runtime.disturbances.set(ACCOUNT, "drop", None, Disturbance(drop=True))
     cuts: list[str] = []
     sent: list[object] = []
     scope = {
@@ -341,6 +341,6 @@ async def test_a_dropping_version_cuts_the_connection(cloud: Cloud) -> None:
         sent.append(message)
 
     await RouterApp(cloud.runtime, cloud.directory)(scope, receive, send)
-    cloud.runtime.disturb(ACCOUNT, "drop", None, None)
+    cloud.runtime.disturbances.set(ACCOUNT, "drop", None, None)
 
     assert (cuts, sent) == (["cut"], [])
