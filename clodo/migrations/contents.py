@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from clodo.errors import ApiRefused
+from clodo.migrations.schema import NOT_OURS, SCHEMA, SchemaRow, quoted
 from clodo.migrations.stored import RECORD_TABLE, Rows
 
 MAX_DATABASE_BYTES = 4 * 1024 * 1024
@@ -18,24 +20,9 @@ MAX_DATABASE_BYTES = 4 * 1024 * 1024
 
 MAX_TABLES = 50
 
-_NOT_OURS = ("sqlite_", "_cf_")
-
-
-class Sized(Protocol):
-    """A database with its size in bytes."""
-
-    @property
-    def file_size(self) -> int | None:
-        """None when Cloudflare doesn't say."""
-        ...
-
 
 class Readable(Protocol):
     """What comparing needs of the D1 client."""
-
-    def get(self, database_id: str) -> Sized:
-        """Return the database with its size."""
-        ...
 
     def query(self, database_id: str, sql: str, *, only_reads: bool = False) -> Sequence[Rows]:
         """Run the statements of *sql* in one transaction; one answer per statement."""
@@ -88,24 +75,32 @@ class Contents:
         )
 
 
-def read_contents(d1: Readable, database_id: str, *, leaving_out: Collection[str] = ()) -> Contents:
+def read_contents(
+    d1: Readable,
+    database_id: str,
+    *,
+    schema: Sequence[SchemaRow],
+    size: int | None,
+    leaving_out: Collection[str] = (),
+) -> Contents:
     """
     Read what a database holds, if it is small and nobody writes meanwhile; its bookmark in any case.
 
-    Up to five requests.
+    Three requests; one when the database is too large.
 
     Args:
+        schema, size: As `clodo.migrations.status` has just found them.
+
         leaving_out: Names of tables that migrations are recorded in.
     """
     bookmark = d1.bookmark(database_id)
-    size = d1.get(database_id).file_size
-    if size is None or size > MAX_DATABASE_BYTES:
+    names = _tables(schema, leaving_out)
+    if size is None or size > MAX_DATABASE_BYTES or len(names) > MAX_TABLES:
         return Contents(bookmark)
-    names = _tables(d1, database_id, leaving_out)
-    if len(names) > MAX_TABLES:
+    rows, known = _rows(d1, database_id, names), set(names)
+    if rows is None or set(_tables(rows.present, leaving_out)) != known:
         return Contents(bookmark)
-    rows = _rows(d1, database_id, names)
-    tables = {name: _table(found, tuple(found[0]) if found else ()) for name, found in rows.items()}
+    tables = {name: _table(found, tuple(found[0]) if found else ()) for name, found in rows.of.items()}
     # Only what was read between two equal bookmarks is what the bookmark stands for.
     return Contents(bookmark, tables if d1.bookmark(database_id) == bookmark else None)
 
@@ -114,19 +109,19 @@ def holds_the_same(d1: Readable, database_id: str, before: Contents) -> bool:
     """
     Say whether every row that was there is there unchanged, in the columns that it had, and no other in these tables.
 
-    Tables and columns that were added don't matter; False also when nobody had looked before.
+    Tables and columns that were added don't matter; False also when nobody had looked before. Two requests.
     """
     if before.tables is None:
         return False
-    size = d1.get(database_id).file_size
-    if size is None or size > 2 * MAX_DATABASE_BYTES:
-        return False
-    present = _tables(d1, database_id, ())
-    if not before.tables.keys() <= set(present):
+    answer = d1.query(database_id, f"{SCHEMA};", only_reads=True)[0]
+    size, present = answer.meta.size_after, set(_tables(answer.results, ()))
+    if size is None or size > 2 * MAX_DATABASE_BYTES or not before.tables.keys() <= present:
         return False
     rows = _rows(d1, database_id, sorted(before.tables))
+    if rows is None:
+        return False
     for name, table in before.tables.items():
-        found = rows[name]
+        found = rows.of[name]
         if found and not set(table.columns) <= set(found[0]):
             return False
         if bool(found) != bool(table.columns) or _table(found, table.columns) != table:
@@ -134,20 +129,31 @@ def holds_the_same(d1: Readable, database_id: str, before: Contents) -> bool:
     return True
 
 
-def _tables(d1: Readable, database_id: str, leaving_out: Collection[str]) -> list[str]:
-    found = d1.query(database_id, "SELECT name FROM sqlite_master WHERE type = 'table'", only_reads=True)[0].results
+def _tables(schema: Sequence[SchemaRow], leaving_out: Collection[str]) -> list[str]:
     left_out = {name.lower() for name in (*leaving_out, RECORD_TABLE)}
-    names = (str(row["name"]) for row in found)
-    return sorted(name for name in names if not name.startswith(_NOT_OURS) and name.lower() not in left_out)
+    names = (str(row["name"]) for row in schema if row["type"] == "table")
+    return sorted(name for name in names if not name.startswith(NOT_OURS) and name.lower() not in left_out)
 
 
-def _rows(d1: Readable, database_id: str, names: Sequence[str]) -> dict[str, Sequence[Mapping[str, Any]]]:
-    if not names:
-        return {}
-    # One transaction: all tables at one moment.
-    sql = "\n".join('SELECT * FROM "{}";'.format(name.replace('"', '""')) for name in names)
-    answers = d1.query(database_id, sql, only_reads=True)
-    return {name: answer.results for name, answer in zip(names, answers, strict=True)}
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The rows of tables, by name, and the schema at the same moment."""
+
+    present: Sequence[SchemaRow]
+    of: Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def _rows(d1: Readable, database_id: str, names: Sequence[str]) -> _Read | None:
+    """Read all rows of tables; None when one of them is gone since."""
+    # One transaction: all tables, and the list of them, at one moment.
+    sql = "\n".join([f"{SCHEMA};", *(f"SELECT * FROM {quoted(name)};" for name in names)])
+    try:
+        first, *answers = d1.query(database_id, sql, only_reads=True)
+    except ApiRefused as error:
+        if "no such table" not in error.message:
+            raise
+        return None
+    return _Read(first.results, {name: answer.results for name, answer in zip(names, answers, strict=True)})
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...]) -> Table:

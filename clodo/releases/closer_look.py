@@ -224,6 +224,6 @@ def _pending(account: Account, desired: Desired) -> list[str]:
             pattern=binding.migrations_pattern or "*.sql",
             table=binding.migrations_table,
         )
-        status.raise_if_unsafe()
+        migrations.examine(status)
         found.extend(f"migration {migration.name}" for migration in status.pending_expand)
     return found

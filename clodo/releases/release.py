@@ -24,6 +24,7 @@ from clodo.errors import (
 from clodo.ledger.journal import Journal, Phase
 from clodo.migrations import databases as migrations
 from clodo.migrations.contents import Contents, read_contents
+from clodo.migrations.plan import MigrationStatus
 from clodo.releases.addresses import Address, addresses_of
 from clodo.releases.desired import Database, Desired
 from clodo.releases.interruption import Interruption
@@ -156,6 +157,7 @@ class Release:
         self._is_ours = is_ours
         self._expects = expects
         self._tells = tells
+        self._migrations: dict[str, MigrationStatus] = {}
 
     def __repr__(self) -> str:
         return f"<Release {self.id} of {self.desired.target}>"
@@ -201,9 +203,11 @@ class Release:
         def work() -> dict[str, Any]:
             observed = observe(self._cloudflare, self.worker, self.desired.triggers, self._zones())
             self._expects(observed)
+            # All databases before the first is touched: what is refused, or fails in its rehearsal, changes nothing.
+            self._migrations = {database.name: self._status(database) for database in self.desired.databases}
             pending = {
-                database.name: tuple(migration.name for migration in self._status(database).pending_expand)
-                for database in self.desired.databases
+                name: tuple(migration.name for migration in found.pending_expand)
+                for name, found in self._migrations.items()
             }
             baseline = self._baseline(observed) if any(pending.values()) else frozenset()
             self.progress.observed = observed
@@ -243,6 +247,9 @@ class Release:
                         pattern=binding.migrations_pattern or "*.sql",
                         table=binding.migrations_table,
                         release_id=self.id,
+                        # Once: a database that is bound twice is asked again.
+                        known=self._migrations.pop(database.name, None),
+                        tells=self._tells,
                         on_applied=partial(self._tell_applied, database.name),
                         pause=self._cloudflare.clock.sleep,
                     )
@@ -475,7 +482,7 @@ class Release:
     def _binding(self, database: Database) -> DatabaseBinding:
         return next(item for item in self.desired.config.databases if item.binding == database.binding)
 
-    def _status(self, database: Database) -> Any:
+    def _status(self, database: Database) -> MigrationStatus:
         binding = self._binding(database)
         status = migrations.status(
             self._cloudflare.d1,
@@ -484,7 +491,7 @@ class Release:
             pattern=binding.migrations_pattern or "*.sql",
             table=binding.migrations_table,
         )
-        status.raise_if_unsafe()
+        migrations.examine(status)
         return status
 
     def _database_intent(self, database: Database, *, among: int) -> dict[str, Any]:
@@ -504,7 +511,14 @@ class Release:
         d1 = self._cloudflare.d1
         may_go_back = self.desired.settings.on_failure.database == "time-travel" or bool(self.progress.baseline)
         if may_go_back:
-            noted = read_contents(d1, database.database_id, leaving_out=[binding.migrations_table]).to_json()
+            found = self._migrations[database.name]
+            noted = read_contents(
+                d1,
+                database.database_id,
+                schema=found.schema,
+                size=found.database_bytes,
+                leaving_out=[binding.migrations_table],
+            ).to_json()
             if len(json.dumps(noted)) <= limit:
                 return noted
         return Contents(d1.bookmark(database.database_id)).to_json()

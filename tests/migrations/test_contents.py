@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,13 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clodo.migrations.contents import MAX_DATABASE_BYTES, MAX_TABLES, Contents, holds_the_same, read_contents
+from clodo.migrations.stored import read_stored
 
 from .database import Answer, InMemoryD1
-
-
-@dataclass
-class Size:
-    file_size: int | None
 
 
 class SizedD1(InMemoryD1):
@@ -25,13 +20,10 @@ class SizedD1(InMemoryD1):
 
     def __init__(self, *statements: str) -> None:
         super().__init__()
-        self.size: int | None = 8192
         self.in_between = ""
+        self.between = ""
         for statement in statements:
             self.connection.execute(statement)
-
-    def get(self, database_id: str) -> Size:
-        return Size(self.size)
 
     def query(self, database_id: str, sql: str, *, only_reads: bool = False) -> list[Answer]:
         found = super().query(database_id, sql, only_reads=only_reads)
@@ -47,15 +39,20 @@ class SizedD1(InMemoryD1):
 TABLES = (
     "CREATE TABLE orders (id INTEGER PRIMARY KEY, item TEXT, price REAL)",
     "CREATE TABLE empty (id INTEGER)",
-    "CREATE TABLE d1_migrations (name TEXT)",
-    "CREATE TABLE clodo_migrations (name TEXT)",
+    "CREATE TABLE d1_migrations (id INTEGER PRIMARY KEY, name TEXT, applied_at TEXT)",
+    "CREATE TABLE clodo_migrations (name TEXT, sha256 TEXT, release_id TEXT)",
     "INSERT INTO orders VALUES (1, 'pen', 1.5), (2, NULL, 2)",
 )
 
 
 def noted(d1: SizedD1) -> Contents:
     """Read, write down and read back, as the journal does."""
-    contents = read_contents(d1, "db", leaving_out=["d1_migrations"])
+    stored = read_stored(d1, "db", "d1_migrations")
+    d1.calls.clear()
+    between, d1.between = d1.between, ""
+    if between:
+        d1.connection.execute(between)
+    contents = read_contents(d1, "db", schema=stored.schema, size=stored.size, leaving_out=["d1_migrations"])
     return Contents.from_json(json.loads(json.dumps(contents.to_json())))
 
 
@@ -66,8 +63,8 @@ def noted(d1: SizedD1) -> Contents:
         "ALTER TABLE empty ADD COLUMN note TEXT",
         "CREATE TABLE more (id INTEGER)",
         "CREATE INDEX by_item ON orders (item)",
-        "INSERT INTO d1_migrations VALUES ('0002')",
-        "INSERT INTO clodo_migrations VALUES ('0002')",
+        "INSERT INTO d1_migrations (name) VALUES ('0002')",
+        "INSERT INTO clodo_migrations (name) VALUES ('0002')",
         "UPDATE orders SET item = item",
     ],
 )
@@ -117,6 +114,26 @@ def test_nothing_is_known_when_somebody_wrote_while_it_was_read():
 
     assert before.tables is None
     assert not holds_the_same(d1, "db", before)
+
+
+@pytest.mark.parametrize("sql", ["CREATE TABLE more (id INTEGER)", "DROP TABLE empty"])
+def test_nothing_is_known_when_the_schema_changed_since_it_was_read(sql):
+    """The tables that are read are those that were there when somebody looked last; else nobody goes back."""
+    d1 = SizedD1(*TABLES)
+    d1.between = sql
+
+    assert noted(d1).tables is None
+
+
+def test_it_takes_three_requests_to_note_and_two_to_compare():
+    """Two bookmarks and one query over all tables; then one for what is there, and one for the rows."""
+    d1 = SizedD1(*TABLES)
+
+    before = noted(d1)
+
+    assert (len(d1.calls), d1.bookmarks) == (1, 2)
+    assert holds_the_same(d1, "db", before)
+    assert (len(d1.calls), d1.bookmarks) == (3, 2)
 
 
 @pytest.mark.parametrize("size", [None, MAX_DATABASE_BYTES + 1])

@@ -100,7 +100,9 @@ def test_the_live_version_is_asked_before_its_new_schema_is_kept(stage):
     assert stage.applied == ["0001_orders.sql", "0002_colour.sql"]
 
 
-BREAKING = {"0001_orders.sql": ORDERS, "0002_away.sql": "ALTER TABLE orders RENAME TO gone;"}
+RENAME = "-- clodo: allow rename-table: to break the live version\nALTER TABLE orders RENAME TO gone;"
+DROP_INDEX = "-- clodo: allow drop-index: to break the live version\nDROP INDEX by_item;"
+BREAKING = {"0001_orders.sql": ORDERS, "0002_away.sql": RENAME}
 
 
 def test_a_schema_that_breaks_the_live_version_is_taken_back_in_time_when_nobody_wrote(stage):
@@ -110,7 +112,7 @@ def test_a_schema_that_breaks_the_live_version_is_taken_back_in_time_when_nobody
     assert stage.release().ending is Ending.LIVE
     assert stage.order("book").status_code == 201
     stage.write(
-        migrations={**indexed, "0002_away.sql": "DROP INDEX by_item;"}, count="SELECT count(*) AS orders FROM orders"
+        migrations={**indexed, "0002_away.sql": DROP_INDEX}, count="SELECT count(*) AS orders FROM orders"
     )
     cut_short(stage, after="migrate")
     assert stage.visit().status_code == 500
@@ -166,16 +168,18 @@ def test_a_schema_is_taken_back_by_its_down_file(stage):
 def test_what_applied_before_a_migration_failed_is_kept_or_taken_back(stage):
     """The first of two files applied; with `time-travel` as policy and nobody writing, that one is taken back too."""
     assert stage.release().ending is Ending.LIVE
+    stage.query("INSERT INTO orders (id, item) VALUES (1, 'book')")
     stage.write(
         on_failure="time-travel",
         migrations={
             **stage.shop.migrations,
             "0002_colour.sql": "ALTER TABLE orders ADD COLUMN colour TEXT;",
-            "0003_wrong.sql": "ALTER TABLE nowhere ADD COLUMN colour TEXT;",
+            # Only the rows can tell, so no rehearsal finds it.
+            "0003_wrong.sql": "INSERT INTO orders (id, item) VALUES (1, 'pen');",
         },
     )
 
-    with pytest.raises(ReleaseFailed, match="no such table: nowhere") as failed:
+    with pytest.raises(ReleaseFailed, match=r"UNIQUE constraint failed: orders\.id") as failed:
         stage.release()
 
     assert "went back in time to before 0002_colour.sql" in failed.value.message
