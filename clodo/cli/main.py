@@ -27,6 +27,7 @@ COMMANDS = {
     "rollback": Lazy("clodo.cli.rollback", "rollback", "Put a target back to a version that worked."),
     "reconcile": Lazy("clodo.cli.reconcile", "reconcile", "Finish or undo what a dead process left half-way."),
     "release": Lazy("clodo.cli.release", "app", "What was released, and what was left unfinished."),
+    "config": Lazy("clodo.cli.config", "app", "What targets are configured to be, and whether that is right."),
     "database": Lazy("clodo.cli.database", "app", "D1 databases and their migrations."),
     "security": Lazy("clodo.cli.security", "app", "Security rules over settings and secrets."),
 }

@@ -91,6 +91,11 @@ def locate(settings: Settings) -> Toolchain:
     return plan.toolchain()
 
 
+def config_schema(toolchain: Toolchain) -> Path:
+    """Return the ``config-schema.json`` that wrangler ships; it need not exist."""
+    return toolchain.wrangler.parent.parent / "config-schema.json"
+
+
 def install(settings: Settings, progress: Progress | None = None) -> Toolchain:
     """
     Install what is missing and return the toolchain; does nothing, and touches no network, when all is there.

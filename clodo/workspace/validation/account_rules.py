@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Protocol
 
-from clodo.errors import ClodoError, NotAuthorised
+from clodo.errors import ClodoError, PermissionMissing
 from clodo.workspace.effective_config import EffectiveConfig
 from clodo.workspace.validation.finding import Finding, Severity, finding_at
 
@@ -45,7 +45,7 @@ def account_findings(effective: EffectiveConfig, account: AccountLookup) -> Iter
         try:
             # All at once: a rule may ask the account in its middle.
             yield from tuple(rule(effective, account))
-        except NotAuthorised as error:
+        except PermissionMissing as error:
             yield _left_out(effective, error)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from time import monotonic
 
 from clodo.errors import BadConfiguration, ClodoError, ToolchainMissing
 from clodo.workspace.effective_config import EffectiveConfig
@@ -30,10 +32,13 @@ class Validated:
         files: How many configuration files were read.
 
         findings: The worst first, then by place.
+
+        looking_up: How long the accounts were asked.
     """
 
     files: int
     findings: tuple[Finding, ...]
+    looking_up: timedelta = timedelta()
 
     @property
     def has_errors(self) -> bool:
@@ -60,6 +65,7 @@ def validate(
     """
     root = root.absolute()
     findings: list[Finding] = []
+    looking_up = timedelta()
     configs: list[WranglerConfig] = []
     schema = _schema(schema_file, root, findings)
     files = sorted(config_files(root))
@@ -79,12 +85,14 @@ def validate(
         effective = dict(_targets(configs, portfolio))
         findings += _route_clashes(effective)
         if account is not None:
+            began = monotonic()
             findings += _on_accounts(effective, portfolio, account)
+            looking_up = timedelta(seconds=monotonic() - began)
     for rules in further:
         findings += rules(root)
     if not findings or all(finding.severity is not Severity.ERROR for finding in findings):
         findings += _as_a_whole(root)
-    return Validated(len(files) + (root / FILE_NAME).is_file(), in_order(findings))
+    return Validated(len(files) + (root / FILE_NAME).is_file(), in_order(findings), looking_up)
 
 
 def _schema(schema_file: Callable[[], Path], root: Path, findings: list[Finding]) -> ConfigSchema | None:

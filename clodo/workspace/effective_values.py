@@ -1,0 +1,150 @@
+"""
+What a target is configured to be, one value a row, each with the place it comes from; secrets masked.
+
+Next door: `differences` compares two of these.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from clodo.logs import MASK, PROCESS_SECRETS
+from clodo.workspace.documents import KeyPath
+from clodo.workspace.effective_config import EffectiveConfig
+from clodo.workspace.targets import Target
+from clodo.workspace.workspace import Workspace
+
+# By which key an item of a list is known, whatever its place in the list.
+_NAMES = ("binding", "pattern", "queue", "tag", "name", "service", "type")
+# Beyond what no log shows: names under which people keep secrets in vars, though they shouldn't.
+_SECRET_NAME = re.compile(
+    r"(?:secret|token|passw|credential|private|api_?key|(?:^|_)key$|(?:^|_)dsn$|webhook_url)", re.IGNORECASE
+)
+_LOGIN_IN_URL = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """
+    One value of a target's configuration.
+
+    Attributes:
+        path: Dotted; items of lists by their names: ``d1_databases.DB.database_id``, ``vars.LEVEL``.
+
+        value: As written; never to be printed.
+
+        place: ``file:line``, or words when no file says it.
+
+        is_secret: Whether its name or look says that nobody should see it.
+    """
+
+    path: str
+    value: Any = field(repr=False)
+    place: str
+    is_secret: bool = False
+
+    @property
+    def shown(self) -> Any:
+        """The value for people and files: masked when it is secret, or holds one."""
+        return MASK if self.is_secret else PROCESS_SECRETS.value(self.value)
+
+    @property
+    def text(self) -> str:
+        """`shown`, on one line."""
+        return self.shown if isinstance(self.shown, str) else json.dumps(self.shown, ensure_ascii=False, default=str)
+
+
+def effective_values(workspace: Workspace, target: Target) -> tuple[Value, ...]:
+    """
+    Return everything that *target* is configured to be, sorted by path.
+
+    From the wrangler config by its rules of inheritance, and from the portfolio: the blocks that serve it and the names
+    of its secrets.
+
+    Raises:
+        TargetNotFound: No such target.
+    """
+    effective = workspace.effective(target)
+    portfolio = workspace.portfolio
+    environment = portfolio.place_of("environments", target.environment)
+    values = [*config_values(effective)]
+    values.append(Value("portfolio.account", portfolio.account_block_of(target), environment))
+    values.append(Value("portfolio.secrets", portfolio.secrets_block_of(target), environment))
+    values.append(Value("portfolio.protected", portfolio.environments[target.environment].protected, environment))
+    settings = portfolio.settings_of(target.service)
+    place = portfolio.place_of("services", target.service)
+    if settings.needs:
+        values.append(Value("portfolio.needs", list(settings.needs), place))
+    for name in settings.secrets:
+        values.append(Value(f"secrets.{name}", "required", portfolio.place_of("services", target.service, "secrets")))
+    for name in effective.required_secrets:
+        values.append(Value(f"secrets.{name}", "required", effective.place_of("secrets", "required")))
+    return by_path(values)
+
+
+def config_values(effective: EffectiveConfig) -> tuple[Value, ...]:
+    """Return the values of one flattened wrangler config, sorted by path."""
+    values: list[Value] = []
+    for key, value in effective.raw.items():
+        if key == "secrets":
+            continue
+        if key == "name":
+            place = effective.document.place_of(effective.origins.get("name", ("name",)))
+            values.append(Value("name", effective.worker_name, place))
+            continue
+        origin = effective.origins.get(key, (key,))
+        values += _leaves((_alias(key),), value, effective, origin)
+    return by_path(values)
+
+
+def by_path(values: Iterable[Value]) -> tuple[Value, ...]:
+    """Return *values* sorted; of two with one path the first counts."""
+    found: dict[str, Value] = {}
+    for value in values:
+        found.setdefault(value.path, value)
+    return tuple(found[path] for path in sorted(found))
+
+
+def looks_secret(name: str, value: Any) -> bool:
+    """Whether the name of a value, or its look, says that nobody should see it."""
+    if not isinstance(value, str) or not value:
+        return False
+    return bool(_SECRET_NAME.search(name) or _LOGIN_IN_URL.search(value) or PROCESS_SECRETS.field(name, value) == MASK)
+
+
+def _alias(key: str) -> str:
+    # One route or several: the same thing under two keys.
+    return "routes" if key == "route" else key
+
+
+def _leaves(names: tuple[str, ...], value: Any, effective: EffectiveConfig, path: KeyPath) -> Iterator[Value]:
+    if isinstance(value, Mapping) and value:
+        if names == ("routes",):
+            yield from _leaves((*names, str(value.get("pattern"))), value, effective, path)
+            return
+        for key, item in value.items():
+            yield from _leaves((*names, str(key)), item, effective, (*path, key))
+        return
+    if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        for index, item in enumerate(value):
+            yield from _leaves((*names, _name_of(item, index)), item, effective, (*path, index))
+        return
+    if names == ("routes",) and isinstance(value, list):
+        for index, item in enumerate(value):
+            yield Value(f"routes.{item}.pattern", item, effective.document.place_of((*path, index)))
+        return
+    if names[0] == "routes" and len(names) <= 2 and isinstance(value, str):
+        yield Value(f"routes.{value}.pattern", value, effective.document.place_of(path))
+        return
+    is_secret = names[0] in ("vars", "define") and looks_secret(names[-1], value)
+    yield Value(".".join(names), value, effective.document.place_of(path), is_secret)
+
+
+def _name_of(item: Any, index: int) -> str:
+    if isinstance(item, Mapping):
+        return next((str(item[name]) for name in _NAMES if item.get(name)), str(index))
+    return str(item) if isinstance(item, str) else str(index)
