@@ -29,6 +29,8 @@ OLDEST_DATE = "2021-11-02"
 
 PROBE_MODULE = "clodo-probe.js"
 USER_SERVICE = "user"
+#: The entrypoint of a process with Durable Objects at which other Workers' bindings reach them; no name in JavaScript.
+OBJECTS_ENTRYPOINT = "clodo-objects"
 
 _PLAIN = re.compile(rb"[ !#-\[\]-~]*\Z")
 
@@ -97,11 +99,14 @@ class Backends:
         secret: Proves to them that the caller is a process of ours.
 
         callees: Address by service binding's target.
+
+        objects: Unique key by script and class of Durable Objects that live in other Workers.
     """
 
     address: str
     secret: str
     callees: Mapping[Callee, str]
+    objects: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 def short_hash(text: str) -> str:
@@ -242,6 +247,24 @@ class _Services:
         address = self.backends.callees[callee]
         return self._external_service(version, spec, address, {"capnpConnectHost": RPC_HOST}, target)
 
+    def ids(self, script: str, class_name: str) -> dict[str, object] | None:
+        """Return a namespace that makes the ids of another script's objects; None if it has no such class."""
+        key = self.backends.objects.get((script, class_name))
+        if key is None:
+            return None
+        name = f"ids-{short_hash(key)}"
+        if name not in self._names:
+            self._names[name] = name
+            source = 'import {{ DurableObject }} from "cloudflare:workers"; export class {} extends DurableObject {{}}'
+            worker = {
+                "modules": [{"name": "ids.js", "esModule": source.format(class_name)}],
+                "compatibilityDate": SHELL_DATE,
+                "durableObjectNamespaces": [{"className": class_name, "uniqueKey": key}],
+                "durableObjectStorage": {"inMemory": Raw("void")},
+            }
+            self.services.append({"name": name, "worker": worker})
+        return {"className": class_name, "serviceName": name}
+
     def _external_service(
         self,
         version: int,
@@ -270,12 +293,24 @@ class _Services:
 
 
 def callees_of(specs: Iterable[VersionSpec]) -> set[Callee]:
-    """Return the targets of the service bindings of *specs*."""
-    return {
+    """Return the targets of the bindings of *specs* to other Workers and their objects."""
+    services = {
         Callee(spec.account_id, str(binding["service"]), entrypoint_name(binding.get("entrypoint")))
         for spec in specs
         for binding in spec.bindings
         if binding.get("type") == "service"
+    }
+    return services | {Callee(account_id, script, OBJECTS_ENTRYPOINT) for account_id, script, _ in objects_of(specs)}
+
+
+def objects_of(specs: Iterable[VersionSpec]) -> set[tuple[str, str, str]]:
+    """Return account, script and class of the Durable Objects of other Workers that *specs* are bound to."""
+    return {
+        (spec.account_id, str(binding["script_name"]), str(binding["class_name"]))
+        for spec in specs
+        for binding in spec.bindings
+        if binding.get("type") == "durable_object_namespace"
+        and binding.get("script_name") not in (None, "", spec.script)
     }
 
 
@@ -340,11 +375,21 @@ def _binding(
             if spec.assets is None:
                 raise ScriptInvalid(f"The binding {name} needs assets, and this version has none")
             return {"name": name, "service": {"name": f"assets-{index}", "entrypoint": "AssetWorker"}}
-        case "durable_object_namespace" if objects_in is not None and binding.get("script_name") in (None, spec.script):
+        case "durable_object_namespace" if objects_in and binding.get("script_name") in (None, "", spec.script):
             return {
                 "name": name,
                 "durableObjectNamespace": {"className": binding["class_name"], "serviceName": objects_in},
             }
+        case "durable_object_namespace" if ids := services.ids(
+            str(binding.get("script_name")), str(binding["class_name"])
+        ):
+            owner = Callee(spec.account_id, str(binding["script_name"]), OBJECTS_ENTRYPOINT)
+            inner = [
+                {"name": "ids", "durableObjectNamespace": ids},
+                {"name": "remote", "service": services.callee(index, spec, owner)},
+                {"name": "className", "text": binding["class_name"]},
+            ]
+            return {"name": name, "wrapped": {"moduleName": "clodo:objects", "innerBindings": inner}}
         case "ratelimit":
             simple = binding.get("simple") or {}
             inner = [
@@ -391,7 +436,7 @@ def user_service(index: int) -> str:
 def _extensions() -> list[dict[str, object]]:
     modules = [
         {"name": f"clodo:{name}", "internal": True, "esModule": own_module(f"{name}.js")}
-        for name in ("absent", "ratelimit")
+        for name in ("absent", "objects", "ratelimit")
     ]
     return [{"modules": modules}]
 
@@ -492,6 +537,10 @@ def serving(
             services.services.append({"name": front, "assets": service})
         default = Entrypoint(index, "").socket
         listening.append({"name": default, "address": f"unix:{sockets / default}", "service": front, "http": http})
+        if objects is not None:
+            own = Entrypoint(index, OBJECTS_ENTRYPOINT).socket
+            service = {"name": "shell", "entrypoint": "Objects"}
+            listening.append({"name": own, "address": f"unix:{sockets / own}", "service": service, "http": http})
 
     cloud = services.backend(0, specs[0], kind="tail")
     shell = {
@@ -507,6 +556,13 @@ def serving(
                 if spec.main_module is not None or spec.body_part is not None
             ),
             *{str(store["name"]): store for store in stores}.values(),
+            *(
+                {
+                    "name": f"objects-{item.class_name}",
+                    "durableObjectNamespace": {"className": item.class_name, "serviceName": objects_in},
+                }
+                for item in (specs[0].durable_objects if objects is not None else ())
+            ),
         ],
         "globalOutbound": cloud,
     }

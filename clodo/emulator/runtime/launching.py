@@ -7,12 +7,12 @@ import hashlib
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from clodo.emulator.runtime.assets import compose
 from clodo.emulator.runtime.config import RuntimeConfig
-from clodo.emulator.runtime.configuration import Backends, empty, probing, serving
+from clodo.emulator.runtime.configuration import OBJECTS_ENTRYPOINT, Backends, empty, probing, serving
 from clodo.emulator.runtime.control import ask
 from clodo.emulator.runtime.exports import Exports, content_key, listeners_of, read_exports, refusal
 from clodo.emulator.runtime.ports import ScriptInvalid, VersionSpec, WorkerdUnavailable
@@ -33,7 +33,7 @@ class Launcher:
         self,
         config: RuntimeConfig,
         nursery: Nursery,
-        backends: Callable[[Iterable[VersionSpec]], Awaitable[Backends]],
+        backends: Callable[[Sequence[VersionSpec]], Awaitable[Backends]],
         is_tailed: Callable[[str, str], bool],
     ) -> None:
         self._config = config
@@ -104,7 +104,8 @@ class Launcher:
         )
         async with self._starts:
             workerd = await self._nursery.spawn(configuration, folder, timeout=self._config.start_timeout)
-        return workerd, tuple(entrypoints)
+        shared = (OBJECTS_ENTRYPOINT,) if objects is not None else ()
+        return workerd, tuple((*names, *shared) for names in entrypoints)
 
     async def find_exports(self, spec: VersionSpec, *, is_new: bool = False) -> Exports:
         """

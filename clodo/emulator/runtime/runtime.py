@@ -17,7 +17,7 @@ import structlog
 
 from clodo.emulator.runtime.callees import Callees
 from clodo.emulator.runtime.config import RuntimeConfig
-from clodo.emulator.runtime.configuration import Backends, Callee, callees_of, clamp_date
+from clodo.emulator.runtime.configuration import Backends, Callee, callees_of, clamp_date, objects_of
 from clodo.emulator.runtime.control import ask
 from clodo.emulator.runtime.disturbances import Disturbances
 from clodo.emulator.runtime.doors import Doors
@@ -213,9 +213,16 @@ class Runtime:
                 raise WorkerdUnavailable("Script startup exceeded CPU time limit.") from error
             raise WorkerdUnavailable(refusal(error.output)) from error
 
-    async def _backends(self, specs: Iterable[VersionSpec]) -> Backends:
+    async def _backends(self, specs: Sequence[VersionSpec]) -> Backends:
         callees = {callee: f"unix:{await self._callees.address(callee)}" for callee in callees_of(specs)}
-        return Backends(f"unix:{self._nursery.folder / 'back.sock'}", self._secret, callees)
+        objects = {}
+        for account_id, script, class_name in objects_of(specs):
+            for version_id, _ in self.directory.live_traffic(account_id, script) or ():
+                owner = self.directory.spec(account_id, script, version_id)
+                for item in owner.durable_objects if owner is not None else ():
+                    if item.class_name == class_name:
+                        objects[script, class_name] = item.unique_key
+        return Backends(f"unix:{self._nursery.folder / 'back.sock'}", self._secret, callees, objects)
 
     async def _connect(self, callee: Callee) -> Lease:
         """Choose the version that an RPC connection of *callee* leads to from now on."""

@@ -38,6 +38,31 @@ export class D1 extends WorkerEntrypoint {
   }
 }
 
+// Serves the objects of this process to bindings of other Workers (objects.js).
+export class Objects extends WorkerEntrypoint {
+  #stub({ className, name, id }) {
+    const namespace = this.env[`objects-${className}`];
+    if (!namespace) throw new Error(`This Worker has no Durable Object class ${className} any more`);
+    return namespace.get(name === undefined ? namespace.idFromString(id) : namespace.idFromName(name));
+  }
+
+  fetch(request) {
+    const target = JSON.parse(decodeURIComponent(request.headers.get("x-clodo-object")));
+    const headers = new Headers(request.headers);
+    headers.delete("x-clodo-object");
+    return this.#stub(target).fetch(new Request(request, { headers }));
+  }
+
+  call(target, path, args) {
+    const last = path.at(-1);
+    return path.slice(0, -1).reduce((object, name) => object[name], this.#stub(target))[last](...args);
+  }
+
+  read(target, path) {
+    return path.reduce((object, name) => object[name], this.#stub(target));
+  }
+}
+
 const plain = (value) =>
   value instanceof ArrayBuffer ? [...new Uint8Array(value)] : ArrayBuffer.isView(value) ? [...new Uint8Array(value.buffer, value.byteOffset, value.byteLength)] : value;
 
