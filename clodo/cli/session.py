@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from clodo.cli.options import find_workspace
 from clodo.settings import Settings
 
 if TYPE_CHECKING:
+    from clodo.errors import BadConfiguration
     from clodo.ledger.ledger import Ledger
     from clodo.workspace.workspace import Workspace
     from deployments.connection import Connection
@@ -28,13 +29,15 @@ def is_debugging(context: typer.Context) -> bool:
     return bool((context.obj or {}).get("debug")) or Settings.from_environment().debug
 
 
-def open_workspace(context: typer.Context, given: Path | None) -> Workspace:
-    """Read the workspace, its log lines on standard error."""
+def open_workspace(
+    context: typer.Context, given: Path | None, *, pass_over: Callable[[BadConfiguration], None] | None = None
+) -> Workspace:
+    """Read the workspace, its log lines on standard error; *pass_over* is told of files that can't be read."""
     from clodo.cli.logs import send_to_standard_error
     from clodo.workspace.workspace import Workspace
 
     send_to_standard_error(debug=is_debugging(context))
-    return Workspace.load(workspace_folder(context, given))
+    return Workspace.load(workspace_folder(context, given), pass_over=pass_over)
 
 
 def open_ledger(folder: Path) -> Ledger:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from clodo.errors import BadConfiguration, ServiceNotFound
 from clodo.workspace.wrangler_config import WranglerConfig, find_config
+
+PassOver = Callable[[BadConfiguration], None]
+"""Is told what can't be read, where the rest will do."""
 
 SKIPPED_FOLDERS = frozenset({"node_modules", ".git", ".clodo", ".wrangler", "dist", ".venv", "__pycache__"})
 
@@ -30,18 +33,27 @@ class Service:
     config: WranglerConfig
 
 
-def discover(root: Path) -> tuple[Service, ...]:
+def discover(root: Path, pass_over: PassOver | None = None) -> tuple[Service, ...]:
     """
     Return the services at and below *root*, by name.
 
     Folders of packages, builds and tools are skipped; linked folders are followed once.
+
+    Args:
+        pass_over: Is told of a config that is broken, which is then left out.
 
     Raises:
         BadConfiguration: A config is broken, or two services have one name.
     """
     found: dict[str, Service] = {}
     for file in sorted(config_files(root.absolute())):
-        config = WranglerConfig.read(file)
+        try:
+            config = WranglerConfig.read(file)
+        except BadConfiguration as error:
+            if pass_over is None:
+                raise
+            pass_over(error)
+            continue
         service = Service(config.name, file.parent, config)
         if config.name in found:
             other = found[config.name].config

@@ -14,7 +14,7 @@ from clodo.workspace.documents import did_you_mean
 from clodo.workspace.effective_config import EffectiveConfig
 from clodo.workspace.graph import Graph, Node, Use
 from clodo.workspace.portfolio import FILE_NAME, Portfolio
-from clodo.workspace.services import Service
+from clodo.workspace.services import PassOver, Service
 from clodo.workspace.targets import Target, find_target
 from clodo.workspace.wrangler_config import WranglerConfig
 
@@ -43,29 +43,39 @@ class Workspace:
     _effective: Mapping[Target, EffectiveConfig] = field(repr=False)
 
     @classmethod
-    def load(cls, root: Path | None = None) -> Workspace:
+    def load(cls, root: Path | None = None, *, pass_over: PassOver | None = None) -> Workspace:
         """
         Read the workspace at *root*, or the one that the current folder belongs to.
+
+        Args:
+            pass_over: Is told of each file that is broken or contradicts another; the rest is read without it. For
+                commands that must work when somebody is in the middle of an edit.
 
         Raises:
             BadConfiguration: A file is broken or contradicts another; or there is nothing to release here.
         """
         root = root.absolute() if root is not None else find_root(Path.cwd())
-        file = root / FILE_NAME
-        portfolio = Portfolio.read(file) if file.is_file() else Portfolio.default(root.name or "workspace")
-        services = service_finding.discover(root)
+        portfolio = _portfolio(root, pass_over)
+        services = service_finding.discover(root, pass_over)
         if not services:
             raise BadConfiguration(
                 f"{root}: no service here; there is no wrangler.toml, wrangler.json or wrangler.jsonc in or below it",
                 hint="Change to the workspace's folder, or add a service.",
             )
-        _raise_if_services_are_unknown(portfolio, services)
-        effective = {
-            Target(service.name, environment): service.config.for_environment(environment)
-            for service in services
-            for environment in environments_of(service.config, portfolio)
-        }
-        _raise_if_workers_clash(portfolio, effective)
+        effective: dict[Target, EffectiveConfig] = {}
+        for service in services:
+            try:
+                effective |= {
+                    Target(service.name, environment): service.config.for_environment(environment)
+                    for environment in environments_of(service.config, portfolio)
+                }
+            except BadConfiguration as error:
+                if pass_over is None:
+                    raise
+                pass_over(error)
+        if pass_over is None:
+            _raise_if_services_are_unknown(portfolio, services)
+            _raise_if_workers_clash(portfolio, effective)
         return cls(root, portfolio, services, tuple(sorted(effective)), MappingProxyType(effective))
 
     def find(self, text: str) -> Target:
@@ -156,6 +166,18 @@ def find_root(start: Path) -> Path:
         if (folder / STATE_FOLDER).is_dir():
             return folder
     return folders[0]
+
+
+def _portfolio(root: Path, pass_over: PassOver | None) -> Portfolio:
+    file = root / FILE_NAME
+    default = Portfolio.default(root.name or "workspace")
+    try:
+        return Portfolio.read(file) if file.is_file() else default
+    except BadConfiguration as error:
+        if pass_over is None:
+            raise
+        pass_over(error)
+        return default
 
 
 def environments_of(config: WranglerConfig, portfolio: Portfolio) -> tuple[str, ...]:

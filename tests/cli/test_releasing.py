@@ -227,7 +227,7 @@ def test_rolling_back_returns_to_the_version_before(shop):
 
 
 def test_a_direct_rollback_needs_neither_prefect_nor_the_ledger(shop, monkeypatch):
-    """With the token from the environment it goes back, journals to a file, and reconcile takes that in later."""
+    """It goes back with a token from the environment, also while another service's config is half edited."""
     shop.write("api")
     assert shop.clodo("deploy", "api") == 0
     shop.change("api", says="two")
@@ -235,12 +235,16 @@ def test_a_direct_rollback_needs_neither_prefect_nor_the_ledger(shop, monkeypatc
     ledger = default_path(shop.folder)
     ledger.rename(shop.folder / "away")
     ledger.mkdir()
+    half_edited = shop.folder / "services" / "mails" / "wrangler.toml"
+    half_edited.parent.mkdir(parents=True)
+    half_edited.write_text('name = "mails')
     monkeypatch.setenv("CLOUDFLARE_API_TOKEN", shop.account.token)
     monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", shop.account.account_id)
     monkeypatch.setenv("CLOUDFLARE_API_BASE_URL", shop.account.cloud.url)
 
     told = shop.told("rollback", "api", "--direct", "--yes")
     says = shop.says("api")
+    half_edited.unlink()
     ledger.rmdir()
     (shop.folder / "away").rename(ledger)
     shop.told("reconcile")
