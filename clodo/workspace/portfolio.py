@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from clodo.errors import BadConfiguration
+from clodo.workspace.backup_settings import BackupSettings
 from clodo.workspace.documents import Document, KeyPath, did_you_mean, read_document
 from clodo.workspace.targets import Target
 
@@ -263,6 +264,8 @@ class ServiceSettings(_Section):
 
         needs: Services that must be live first, beyond those its bindings name.
 
+        tags: Words by which backups are selected.
+
         install: Shell command that replaces the detected ``npm ci``; false for none.
 
         build: Shell command that replaces ``[build]`` of the wrangler config and the package's script; false for none.
@@ -278,6 +281,7 @@ class ServiceSettings(_Section):
 
     environments: Texts | None = None
     needs: Texts = ()
+    tags: Texts = ()
     install: Annotated[str, AfterValidator(_command)] | Literal[False] | None = None
     build: Annotated[str, AfterValidator(_command)] | Literal[False] | None = None
     secrets: Annotated[tuple[Annotated[str, AfterValidator(_secret_name)], ...], Field(strict=False)] = ()
@@ -331,6 +335,7 @@ class _PortfolioFile(_Section):
     portfolio: PortfolioHead = Field(default_factory=PortfolioHead)
     environments: dict[str, Environment] = Field(default_factory=dict)
     services: dict[str, ServiceSettings] = Field(default_factory=dict)
+    backups: BackupSettings = Field(default_factory=BackupSettings)
     security: SecuritySettings = Field(default_factory=SecuritySettings)
 
 
@@ -359,6 +364,7 @@ class Portfolio:
     services: Mapping[str, ServiceSettings]
     document: Document | None = field(default=None, repr=False)
     security: SecuritySettings = field(default_factory=SecuritySettings)
+    backups: BackupSettings = field(default_factory=BackupSettings)
 
     @classmethod
     def default(cls, name: str) -> Portfolio:
@@ -403,6 +409,7 @@ class Portfolio:
             services=MappingProxyType(dict(parsed.services)),
             document=document,
             security=parsed.security,
+            backups=parsed.backups,
         )
 
     def settings_of(self, service: str) -> ServiceSettings:

@@ -1,0 +1,72 @@
+"""What ``[backups]`` of the portfolio says: for whom snapshots are sealed, where they go, how long they stay."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+BackupKind = Literal["d1", "kv", "r2", "dns", "worker"]
+ALL_KINDS: tuple[BackupKind, ...] = ("d1", "kv", "r2", "dns", "worker")
+Count = Annotated[int, Field(ge=0)]
+Texts = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Keep(_Section):
+    """How many snapshots stay: the newest, and the newest of each hour, day, week, month and year that has one."""
+
+    last: Count = 3
+    hourly: Count = 0
+    daily: Count = 14
+    weekly: Count = 8
+    monthly: Count = 12
+    yearly: Count = 0
+
+
+class BackupSettings(_Section):
+    """
+    Backups of the portfolio.
+
+    Attributes:
+        recipients: Public age keys (``age1…``) whose owners can open snapshots; without one nothing is backed up.
+
+        signers: Public keys (``ed25519:…``) of the machines whose snapshots are trusted; this machine's by default.
+
+        vaults: Names of ``Vault`` blocks, each of which gets every snapshot; the folder ``.clodo/vault`` by default.
+
+        include: Which kinds of resources.
+
+        objective_hours: How old the newest good snapshot may be; after that it is an alarm.
+
+        passes: How often a database is read at most while others write to it.
+
+        keep: What pruning leaves.
+    """
+
+    recipients: Texts = ()
+    signers: Texts = ()
+    vaults: Texts = ()
+    include: Annotated[tuple[BackupKind, ...], Field(strict=False)] = ALL_KINDS
+    objective_hours: Annotated[float, Field(gt=0, strict=False)] = 26.0
+    passes: Annotated[int, Field(ge=1, le=10)] = 3
+    keep: Keep = Field(default_factory=Keep)
+
+    @field_validator("recipients")
+    @classmethod
+    def _are_recipients(cls, recipients: tuple[str, ...]) -> tuple[str, ...]:
+        for recipient in recipients:
+            if recipient.upper().startswith("AGE-SECRET-KEY-"):
+                raise ValueError("a recipient is a public key (age1…); this is a private one, and now it is known")
+            if not recipient.startswith("age1"):
+                raise ValueError("a recipient begins with age1")
+        return recipients
+
+    @property
+    def objective(self) -> timedelta:
+        """How old the newest good snapshot may be."""
+        return timedelta(hours=self.objective_hours)
