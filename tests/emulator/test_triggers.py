@@ -150,7 +150,7 @@ def test_custom_domains_lead_to_one_worker(account: CloudAccount) -> None:
     deleted = account.api.delete(f"{account.root}/workers/domains/{added['id']}")
 
     assert (first, second) == ("shop", "blog")
-    assert taken == (409, 100117)
+    assert taken == (409, 100116)
     assert [entry["modified"] for entry in changeset["updated"]] == [True]
     assert [entry["hostname"] for entry in changeset["added"]] == [f"new.{account.zone}"]
     assert [entry["id"] for entry in listed["result"]] == [added["id"]]

@@ -19,6 +19,9 @@ STEPS = (
     " proxied INTEGER NOT NULL, comment TEXT, comment_modified_on TEXT, tags TEXT NOT NULL, tags_modified_on TEXT,"
     " settings TEXT NOT NULL, worker TEXT, created_on TEXT NOT NULL, modified_on TEXT NOT NULL)",
     "CREATE INDEX dns_records_of_name ON dns_records(zone_id, name)",
+    # However a custom domain ends (by itself, with its Worker, or replaced), its record ends with it.
+    "CREATE TRIGGER domain_ends AFTER DELETE ON domains BEGIN DELETE FROM dns_records"
+    " WHERE zone_id = old.zone_id AND name = old.hostname AND worker NOT NULL; END",
 )
 
 #: What a custom domain's record points to: the address of nobody, since a Worker answers.
@@ -179,7 +182,7 @@ class Records:
         ]
 
     def put_worker(self, zone: Row, hostname: str, worker: str) -> None:
-        """Lead a hostname to a Worker, in place of whatever led it elsewhere."""
+        """Lead a hostname to a Worker, in place of whatever led it elsewhere; ends with the custom domain's row."""
         with self._database.transaction():
             for known in self.in_the_way_of(zone, hostname):
                 self._database.run("DELETE FROM dns_records WHERE id = ?", (known.id,))
@@ -189,12 +192,6 @@ class Records:
             )
             if not changed:
                 self.add(zone, Record(hostname, "AAAA", Value(PLACEHOLDER), proxied=True), worker=worker)
-
-    def drop_worker(self, zone_id: str, hostname: str) -> None:
-        """Take away what `put_worker` put."""
-        self._database.run(
-            "DELETE FROM dns_records WHERE zone_id = ? AND name = ? AND worker NOT NULL", (zone_id, hostname)
-        )
 
     def _raise_if_in_conflict(self, zone: Row, record: Record, *, besides: str | None = None) -> None:
         others: Collection[Record] = [known.record for known in self.named(zone, record.name) if known.id != besides]

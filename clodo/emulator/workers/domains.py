@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -9,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from clodo.emulator.database import Row
+from clodo.emulator.dns.store import Records
 from clodo.emulator.envelope import ApiError, envelope, json_body, object_body
 from clodo.emulator.workers.directory import WorkerDirectory
 from clodo.emulator.workers.publishing import SCRIPT_NOT_FOUND, Publisher
@@ -16,13 +18,16 @@ from clodo.emulator.workers.requests import account_of, script_name
 from clodo.emulator.workers.store import Script, Scripts
 from clodo.emulator.zones.store import Zones
 
-#: Assumed, save the first, which is Cloudflare's for a hostname that is in use.
-DOMAIN_EXISTS = 100117
+#: The first two are Cloudflare's (cloudflare/workers-sdk#9878, alchemy-run/alchemy-async#1384), the others assumed.
+DNS_RECORD_EXISTS = 100117
+DOMAIN_EXISTS = 100116
 DOMAIN_NOT_FOUND = 10025
 INVALID_DOMAIN = 100112
 
 
-def routes(scripts: Scripts, publisher: Publisher, zones: Zones, directory: WorkerDirectory) -> list[Route]:
+def routes(
+    scripts: Scripts, publisher: Publisher, zones: Zones, records: Records, directory: WorkerDirectory
+) -> list[Route]:
     """Return the routes, relative to ``/client/v4/accounts/{account_id}``."""
 
     async def list_domains(request: Request) -> Response:
@@ -45,10 +50,9 @@ def routes(scripts: Scripts, publisher: Publisher, zones: Zones, directory: Work
         if not isinstance(service, str) or scripts.get(account_id, service) is None:
             raise ApiError(404, SCRIPT_NOT_FOUND, "This Worker does not exist on your account.")
         zone, hostname = _origin(body, account_id, zones)
-        known = scripts.domain(hostname)
-        if known is not None and known["service"] != service and not body.get("override_existing_origin"):
-            raise ApiError(409, DOMAIN_EXISTS, f"Hostname '{hostname}' is already in use by '{known['service']}'.")
+        _raise_if_taken(scripts, records, zone, hostname, service, body)
         row = scripts.put_domain(zone, hostname, service)
+        records.put_worker(zone, hostname, service)
         directory.refresh_hosts()
         return envelope(_domain(row))
 
@@ -62,18 +66,15 @@ def routes(scripts: Scripts, publisher: Publisher, zones: Zones, directory: Work
         script = publisher.existing(account_of(request), script_name(request))
         origins = await json_body(request)
         replace_state = request.query_params.get("replace_state") == "true"
-        return envelope(_changeset(scripts, script, _origins(origins, script, zones), replace_state=replace_state))
+        wanted = _origins(origins, script, zones)
+        return envelope(_changeset(scripts, records, script, wanted, replace_state=replace_state))
 
     async def put_records(request: Request) -> Response:
         script = publisher.existing(account_of(request), script_name(request))
         body = await object_body(request)
         origins = _origins(body.get("origins"), script, zones)
-        for _, hostname, _ in origins:
-            known = scripts.domain(hostname)
-            taken = known is not None and known["service"] != script.name
-            if taken and not body.get("override_existing_origin"):
-                assert known is not None
-                raise ApiError(409, DOMAIN_EXISTS, f"Hostname '{hostname}' is already in use by '{known['service']}'.")
+        for zone, hostname, _ in origins:
+            _raise_if_taken(scripts, records, zone, hostname, script.name, body)
         if body.get("override_scope"):
             wanted = {hostname for _, hostname, _ in origins}
             for row in scripts.domains(script.account_id):
@@ -89,6 +90,8 @@ def routes(scripts: Scripts, publisher: Publisher, zones: Zones, directory: Work
             )
             for zone, hostname, origin in origins
         ]
+        for zone, hostname, _ in origins:
+            records.put_worker(zone, hostname, script.name)
         directory.refresh_hosts()
         return envelope([_domain(row) for row in rows])
 
@@ -116,18 +119,50 @@ def routes(scripts: Scripts, publisher: Publisher, zones: Zones, directory: Work
     ]
 
 
+def _raise_if_taken(
+    scripts: Scripts, records: Records, zone: Row, hostname: str, service: str, body: Mapping[str, Any]
+) -> None:
+    """Refuse a hostname that another Worker or a DNS record has, unless the body says to override that."""
+    known = scripts.domain(hostname)
+    if known is not None and known["service"] != service and not body.get("override_existing_origin"):
+        raise ApiError(
+            409,
+            DOMAIN_EXISTS,
+            f"Hostname '{hostname}' already in use by other custom domain. Either delete it, try a different hostname,"
+            " or use the option 'override_existing_origin' to override.",
+        )
+    if records.in_the_way_of(zone, hostname) and not body.get("override_existing_dns_record"):
+        raise ApiError(
+            409,
+            DNS_RECORD_EXISTS,
+            f"Hostname '{hostname}' already has externally managed DNS records (A, CNAME, etc). Either delete them, try"
+            " a different hostname, or use the option 'override_existing_dns_record' to override.",
+        )
+
+
 def _changeset(
-    scripts: Scripts, script: Script, origins: list[tuple[Row, str, dict[str, Any]]], *, replace_state: bool
+    scripts: Scripts,
+    records: Records,
+    script: Script,
+    origins: list[tuple[Row, str, dict[str, Any]]],
+    *,
+    replace_state: bool,
 ) -> dict[str, Any]:
     """Say what publishing these hostnames would change."""
     added: list[dict[str, Any]] = []
     updated: list[dict[str, Any]] = []
+    conflicting: list[dict[str, Any]] = []
     for zone, hostname, origin in origins:
         known = scripts.domain(hostname)
         previews = origin.get("previews_enabled") is True
         if known is None:
             fresh = {"hostname": hostname, "zone_id": zone["id"], "zone_name": zone["name"], "service": script.name}
-            added.append({**fresh, "environment": "production", "previews_enabled": previews})
+            new = {**fresh, "environment": "production", "previews_enabled": previews}
+            in_the_way = records.in_the_way_of(zone, hostname)
+            if in_the_way:
+                conflicting.append({**new, "external_dns_record_id": in_the_way[0].id, "external_cert_id": None})
+            else:
+                added.append(new)
         else:
             modified = known["service"] != script.name or bool(known["previews_enabled"]) != previews
             updated.append({**_domain(known), "previews_enabled": previews, "modified": modified})
@@ -137,8 +172,7 @@ def _changeset(
         for row in scripts.domains(script.account_id)
         if replace_state and row["service"] == script.name and row["hostname"] not in wanted
     ]
-    # Conflicts are those with DNS records, which the embedded cloud's zones don't have yet.
-    return {"added": added, "updated": updated, "removed": removed, "conflicting": []}
+    return {"added": added, "updated": updated, "removed": removed, "conflicting": conflicting}
 
 
 def _origins(body: Any, script: Script, zones: Zones) -> list[tuple[Row, str, dict[str, Any]]]:
