@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 PREFIX = "/__clodo"
 
 #: What ``PATCH /__clodo/settings`` changes.
-SETTINGS = ("analytics_delay_seconds", "ignore_overrides", "rate_limit")
+SETTINGS = ("analytics_delay_seconds", "ignore_overrides", "propagation_seconds", "rate_limit")
 
 
 def admin_app(cloud: Cloud) -> ASGIApp:
@@ -121,6 +121,8 @@ def admin_app(cloud: Cloud) -> ASGIApp:
             cloud.runtime.ignore_overrides = body["ignore_overrides"] is True
         if "analytics_delay_seconds" in body:
             cloud.analytics.delay_seconds = _seconds(body, "analytics_delay_seconds")
+        if "propagation_seconds" in body:
+            cloud.directory.propagate_after(_seconds(body, "propagation_seconds"))
         if "rate_limit" in body:
             limit = body["rate_limit"]
             if isinstance(limit, Mapping):
@@ -131,7 +133,14 @@ def admin_app(cloud: Cloud) -> ASGIApp:
                 )
             else:
                 cloud.limit.configure(is_on=limit is True)
-        return envelope({"ignore_overrides": cloud.runtime.ignore_overrides, "rate_limit": cloud.limit.is_on})
+        return envelope(
+            {
+                "analytics_delay_seconds": cloud.analytics.delay_seconds,
+                "ignore_overrides": cloud.runtime.ignore_overrides,
+                "propagation_seconds": cloud.directory.propagation_seconds,
+                "rate_limit": cloud.limit.is_on,
+            }
+        )
 
     async def add_account(request: Request) -> Response:
         body = await object_body(request)

@@ -209,6 +209,14 @@ class EmbeddedCloud:
 
         self._ask(act)
 
+    def propagate_after(self, delay: timedelta) -> None:
+        """Let a deployment reach visitors only after *delay*; with none, those under way arrive at once."""
+
+        async def act(cloud: Cloud) -> None:
+            cloud.directory.propagate_after(delay.total_seconds())
+
+        self._ask(act)
+
     def tail_listeners(self, account_id: str, script: str) -> int:
         """Return how many WebSockets are receiving the Worker's events now."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -193,6 +194,40 @@ def test_delete_needs_force_while_others_depend(account: CloudAccount) -> None:
     assert refused == (400, 10064)
     assert [script["id"] for script in account.result("GET", "/workers/scripts")] == ["shop"]
     assert account.api.get(f"/zones/{account.zone_id}/workers/routes").json()["result"] == []
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"compatibility_date": "2999-01-01"}, "Can't set compatibility date in the future: 2999-01-01"),
+        ({"compatibility_date": "next week"}, "compatibility date"),
+        ({"compatibility_flags": ["no_such_flag"]}, "no_such_flag"),
+        ({"compatibility_flags": ["nodejs_compat", "no_nodejs_compat"]}, "nodejs_compat"),
+    ],
+)
+def test_dates_and_flags_are_workerds_to_judge(account: CloudAccount, metadata: dict[str, Any], words: str) -> None:
+    """A date that is none or in the future, and flags that workerd doesn't know or can't have together, are 10021."""
+    answer = account.api.put(f"{account.root}/workers/scripts/shop", files=script_parts(HELLO, **metadata))
+
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, 10021)
+    assert words.lower() in answer.json()["errors"][0]["message"].lower()
+
+
+def test_a_deployment_takes_its_time_when_told_to(account: CloudAccount) -> None:
+    """With a propagation delay visitors get the version before, and the new one once the delay is over."""
+    account.put_worker("shop", say("one"))
+    account.cloud.propagate_after(timedelta(hours=1))
+    try:
+        account.put_worker("shop", say("two"))
+        account.put_worker("fresh", say("first"))
+        during = account.visit(account.hostname("shop")).text
+        fresh = account.visit(account.hostname("fresh")).status_code
+    finally:
+        account.cloud.propagate_after(timedelta(0))
+
+    assert (during, fresh) == ("one", 404)
+    assert account.visit(account.hostname("shop")).text == "two"
+    assert account.visit(account.hostname("fresh")).text == "first"
 
 
 # --- versions and deployments -----------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,9 +34,24 @@ class WorkerDirectory:
     The data plane's `Directory` over the control plane's stores.
 
     It answers from memory; whoever changes something calls `refresh` or `refresh_hosts` afterwards.
+
+    Args:
+        clock: Seconds that only go forward; what deployments take to arrive is measured by it.
     """
 
-    def __init__(self, scripts: Scripts, accounts: Accounts, zones: Zones, blobs: Blobs) -> None:
+    def __init__(
+        self,
+        scripts: Scripts,
+        accounts: Accounts,
+        zones: Zones,
+        blobs: Blobs,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        #: How long a deployment takes until visitors get it; none here unless asked for.
+        self.propagation_seconds = 0.0
+        self._clock = clock
+        self._before: dict[tuple[str, str], tuple[float, Traffic]] = {}
         self._scripts = scripts
         self._accounts = accounts
         self._zones = zones
@@ -57,17 +73,28 @@ class WorkerDirectory:
         key = (account_id, name)
         script = self._scripts.get(account_id, name)
         known = self._by_name.pop(key, None)
+        before = self.live_traffic(*key)
         self._traffic.pop(key, None)
         if known is not None:
             self._specs = {
                 version_id: spec for version_id, spec in self._specs.items() if (spec.account_id, spec.script) != key
             }
         if script is None:
+            self._before.pop(key, None)
             return
         self._by_name[key] = script
         current = self._scripts.current_deployment(script)
-        if current is not None:
-            self._traffic[key] = current.traffic
+        if current is None:
+            return
+        self._traffic[key] = current.traffic
+        if self.propagation_seconds and before != current.traffic:
+            self._before[key] = self._clock() + self.propagation_seconds, before or ()
+
+    def propagate_after(self, seconds: float) -> None:
+        """Let deployments take so long from now on until visitors get them; with 0, those under way arrive at once."""
+        self.propagation_seconds = seconds
+        if not seconds:
+            self._before.clear()
 
     def refresh_hosts(self) -> None:
         """Read subdomains, routes and custom domains again."""
@@ -133,7 +160,13 @@ class WorkerDirectory:
 
     def live_traffic(self, account_id: str, script: str) -> Traffic | None:
         """Return the current deployment of *script*, for service bindings; None if it is not deployed or unknown."""
-        return self._traffic.get((account_id, script))
+        key = (account_id, script)
+        due, before = self._before.get(key, (0.0, ()))
+        if due:
+            if self._clock() < due:
+                return before or None
+            del self._before[key]
+        return self._traffic.get(key)
 
     # --- for the control plane
 
@@ -213,7 +246,7 @@ class WorkerDirectory:
     def _live(self, account_id: str, script: str) -> Resolved:
         if (account_id, script) not in self._by_name:
             return _nobody(account_id, script, "no_worker")
-        return Resolved(account_id, script, "live", self._traffic.get((account_id, script), ()))
+        return Resolved(account_id, script, "live", self.live_traffic(account_id, script) or ())
 
 
 def _nobody(account_id: str, script: str, reason: Literal["no_worker", "disabled"]) -> Resolved:

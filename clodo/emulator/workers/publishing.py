@@ -129,16 +129,25 @@ class Publisher:
             raise not_found(name)
         return script
 
-    async def put_script(
-        self, account_id: str, name: str, upload: Upload, author: Author, *, strict: bool
-    ) -> tuple[Script, Version]:
-        """Upload and deploy in one call; makes the Worker if it isn't there. Applies migrations."""
-        if not _SCRIPT_NAME.match(name):
+    def raise_if_name_invalid(self, name: object) -> None:
+        """
+        Refuse what can't be a Worker's name.
+
+        Raises:
+            ApiError: 10016.
+        """
+        if not isinstance(name, str) or not _SCRIPT_NAME.match(name):
             raise ApiError(
                 400,
                 INVALID_NAME,
                 "Invalid Worker name. Use letters, digits, underscores and dashes only, at most 255 of them.",
             )
+
+    async def put_script(
+        self, account_id: str, name: str, upload: Upload, author: Author, *, strict: bool
+    ) -> tuple[Script, Version]:
+        """Upload and deploy in one call; makes the Worker if it isn't there. Applies migrations."""
+        self.raise_if_name_invalid(name)
         async with self._locks[account_id, name]:
             known = self._scripts.get(account_id, name)
             # A Worker that isn't there yet is made with its first version or not at all.
@@ -330,7 +339,7 @@ class Publisher:
                 )
             content = replace(
                 content,
-                compatibility_date=_text(changes, "compatibility_date") or content.compatibility_date,
+                compatibility_date=_date(changes) or content.compatibility_date,
                 compatibility_flags=_strings(changes, "compatibility_flags", content.compatibility_flags),
                 extra={**content.extra, **{key: changes[key] for key in _EXTRA if key in changes}},
             )
@@ -387,7 +396,7 @@ class Publisher:
             main_module=upload.main_module,
             body_part=upload.body_part,
             modules=[],
-            compatibility_date=_text(metadata, "compatibility_date"),
+            compatibility_date=_date(metadata),
             compatibility_flags=_strings(metadata, "compatibility_flags", []),
             bindings=bindings,
             assets=self._assets(script, metadata, newest),
@@ -640,6 +649,15 @@ def _text(metadata: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str):
         raise ApiError(400, INVALID_SCRIPT, f"metadata: {key} must be a string")
     return value
+
+
+def _date(metadata: Mapping[str, Any]) -> str:
+    """Read the compatibility date; workerd itself is asked about the rest, but it knows no date after its own."""
+    asked = _text(metadata, "compatibility_date")
+    # What is no date at all is refused where the version is started.
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", asked) and asked > now()[:10]:
+        raise ApiError(400, INVALID_SCRIPT, f"Can't set compatibility date in the future: {asked}")
+    return asked
 
 
 def _strings(metadata: Mapping[str, Any], key: str, default: list[str]) -> list[str]:

@@ -100,7 +100,7 @@ def routes(scripts: Scripts, publisher: Publisher, blobs: Blobs, directory: Work
         if versioned:
             script, version = await publisher.edit_settings(account_id, name, versioned, author_of(request))
         if unversioned:
-            script = scripts.set_settings(script, _checked_settings(unversioned))
+            script = scripts.set_settings(script, checked_settings(unversioned))
             directory.refresh(account_id, name)
         return envelope(_settings(script, version))
 
@@ -113,7 +113,7 @@ def routes(scripts: Scripts, publisher: Publisher, blobs: Blobs, directory: Work
         if not isinstance(changes, dict):
             raise ApiError(400, INVALID_SCRIPT, "script settings must be an object")
         known = {key: changes[key] for key in SCRIPT_SETTINGS if key in changes}
-        script = scripts.set_settings(script, _checked_settings(known))
+        script = scripts.set_settings(script, checked_settings(known))
         directory.refresh(script.account_id, script.name)
         return envelope(_script_settings(script))
 
@@ -212,7 +212,13 @@ def _script_settings(script: Script) -> dict[str, Any]:
     return answer
 
 
-def _checked_settings(changes: Mapping[str, Any]) -> dict[str, Any]:
+def checked_settings(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return settings that aren't versioned.
+
+    Raises:
+        ApiError: One has the wrong type.
+    """
     kinds = {"logpush": bool, "observability": dict, "tags": list, "tail_consumers": list}
     for name, value in changes.items():
         if value is not None and not isinstance(value, kinds[name]):

@@ -289,6 +289,11 @@ class Scripts:
             kept = self._versions[version_id] = _version(row)
         return kept if kept.script_id == script.id else None
 
+    def delete_version(self, version: Version) -> None:
+        """Forget a version."""
+        self._database.run("DELETE FROM versions WHERE id = ?", (version.id,))
+        self._versions.pop(version.id, None)
+
     def newest_version(self, script: Script) -> Version | None:
         """Return the last version uploaded, deployed or not."""
         version_id = self._database.value(

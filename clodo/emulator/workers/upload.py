@@ -86,7 +86,7 @@ async def read_upload(request: Request) -> Upload:
         modules.append(UploadedModule(filename if name in ANONYMOUS_PARTS and filename else name, kind, content))
     if not isinstance(metadata, dict):
         raise ApiError(400, INVALID_SCRIPT, "Uploads must have a metadata part with a JSON object.")
-    return _checked(Upload(metadata, tuple(modules)))
+    return checked(Upload(metadata, tuple(modules)))
 
 
 async def _part(value: str | UploadFile) -> tuple[bytes, str | None, str]:
@@ -105,7 +105,13 @@ async def _bare_script(request: Request) -> Upload:
     return Upload({"body_part": "script"}, (UploadedModule("script", "application/javascript", content),))
 
 
-def _checked(upload: Upload) -> Upload:
+def checked(upload: Upload) -> Upload:
+    """
+    Return an upload whose parts fit together.
+
+    Raises:
+        ApiError: A module is there twice, the entry isn't there, or a key of the metadata has the wrong type.
+    """
     names = [module.name for module in upload.modules]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise ApiError(400, INVALID_SCRIPT, f"Module {doubled[0]!r} was uploaded more than once.")

@@ -9,11 +9,10 @@ from starlette.routing import Route
 from clodo.emulator.envelope import ApiError, envelope, object_body, page_of
 from clodo.emulator.workers.annotations import annotations_from
 from clodo.emulator.workers.answers import deployment_answer, version_answer
-from clodo.emulator.workers.bindings import Binding
 from clodo.emulator.workers.publishing import VERSION_NOT_FOUND, Publisher, traffic_from
 from clodo.emulator.workers.requests import account_of, author_of, is_true, script_name
 from clodo.emulator.workers.store import Scripts
-from clodo.emulator.workers.upload import INVALID_SCRIPT, read_upload
+from clodo.emulator.workers.upload import read_upload
 
 DEPLOYMENT_NOT_FOUND = 10008
 DEPLOYMENT_IS_LIVE = 10021
@@ -48,23 +47,6 @@ def routes(scripts: Scripts, publisher: Publisher) -> list[Route]:
         if version is None:
             raise ApiError(404, VERSION_NOT_FOUND, "Could not find that version.")
         return envelope(version_answer(version, script))
-
-    async def patch_latest(request: Request) -> Response:
-        body = await object_body(request)
-        environment = body.get("env") or {}
-        if not isinstance(environment, dict):
-            raise ApiError(400, INVALID_SCRIPT, "env must be an object of bindings")
-        changes: dict[str, Binding | None] = {}
-        for name, binding in environment.items():
-            if binding is not None and not (isinstance(binding, dict) and isinstance(binding.get("type"), str)):
-                raise ApiError(400, INVALID_SCRIPT, f"env: {name!r} must be a binding or null")
-            changes[name] = None if binding is None else {**binding, "name": name}
-        annotations = annotations_from(body.get("annotations"), triggered_by=None)
-        account_id, name = account_of(request), script_name(request)
-        script = scripts.by_id(account_id, name)
-        name = script.name if script else name
-        version = await publisher.patch_latest(account_id, name, changes, author_of(request), annotations)
-        return envelope(version_answer(version, publisher.existing(account_id, name)))
 
     async def list_deployments(request: Request) -> Response:
         script = publisher.existing(account_of(request), script_name(request))
@@ -112,7 +94,6 @@ def routes(scripts: Scripts, publisher: Publisher) -> list[Route]:
         Route("/workers/scripts/{script}/versions", list_versions, methods=["GET"]),
         Route("/workers/scripts/{script}/versions", upload_version, methods=["POST"]),
         Route("/workers/scripts/{script}/versions/{version_id}", get_version, methods=["GET"]),
-        Route("/workers/workers/{script}/versions/latest", patch_latest, methods=["PATCH"]),
         Route("/workers/scripts/{script}/deployments", list_deployments, methods=["GET"]),
         Route("/workers/scripts/{script}/deployments", create_deployment, methods=["POST"]),
         Route("/workers/scripts/{script}/deployments/{deployment_id}", get_deployment, methods=["GET"]),
