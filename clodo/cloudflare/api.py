@@ -48,6 +48,8 @@ PAUSE_WITHOUT_RETRY_AFTER_SECONDS = 5.0
 PATIENCE = timedelta(seconds=120)
 # Longer than the five minutes for which Cloudflare may block a user who went over the limit.
 PATIENCE_TO_UNDO = timedelta(minutes=10)
+# A backup is in no hurry, and its lane fills only half of the five minutes' window.
+PATIENCE_TO_BACK_UP = timedelta(minutes=20)
 ANSWERS_WITHIN = timedelta(seconds=60)
 CONNECTS_WITHIN = timedelta(seconds=10)
 CONNECTIONS = httpx.Limits(max_connections=32, max_keepalive_connections=16)
@@ -192,7 +194,8 @@ class Api:
         self.lane = lane
         self._guard = guard
         self._given_patience = patience
-        self._patience = patience or (PATIENCE_TO_UNDO if lane is Lane.UNDO else PATIENCE)
+        usual = {Lane.UNDO: PATIENCE_TO_UNDO, Lane.BACKUP: PATIENCE_TO_BACK_UP}
+        self._patience = patience or usual.get(lane, PATIENCE)
 
     @property
     def base_url(self) -> str:
