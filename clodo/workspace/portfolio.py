@@ -276,6 +276,9 @@ class ServiceSettings(_Section):
 
         on_failure: What an undo does beyond traffic and triggers.
 
+        way_back_hours: So long after a release its way back to the version before stays open: until then contract
+            migrations wait, which that version might not survive.
+
         rotation: How secrets are replaced, by name.
     """
 
@@ -287,6 +290,7 @@ class ServiceSettings(_Section):
     secrets: Annotated[tuple[Annotated[str, AfterValidator(_secret_name)], ...], Field(strict=False)] = ()
     smoke_tests: Annotated[tuple[SmokeTest, ...], Field(strict=False)] = ()
     on_failure: OnFailure = Field(default_factory=OnFailure)
+    way_back_hours: Annotated[float, Field(ge=0, strict=False)] = 24.0
     rotation: dict[Annotated[str, AfterValidator(_secret_name)], Rotation] = Field(default_factory=dict)
 
 
