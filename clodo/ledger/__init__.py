@@ -9,6 +9,7 @@ from clodo.ledger.live import Live, LiveTargets
 from clodo.ledger.locks import Holding, Lock, Locks
 from clodo.ledger.owners import Owner
 from clodo.ledger.releases import Release, ReleaseKind, Releases, ReleaseState
+from clodo.ledger.snapshots import SnapshotRecord, Snapshots
 
 __all__ = [
     "Audit",
@@ -31,6 +32,8 @@ __all__ = [
     "ReleaseKind",
     "ReleaseState",
     "Releases",
+    "SnapshotRecord",
+    "Snapshots",
     "default_path",
     "new_identifier",
     "new_release_id",

@@ -20,6 +20,7 @@ from clodo.ledger.live import LiveTargets
 from clodo.ledger.locks import Locks
 from clodo.ledger.releases import Releases, close_release, insert_release, known_releases
 from clodo.ledger.secret_records import SecretRecords
+from clodo.ledger.snapshots import Snapshots
 
 
 def default_path(workspace: Path) -> Path:
@@ -42,6 +43,8 @@ class Ledger:
 
         live: What we last deployed where.
 
+        snapshots: Which there are, and when each was last proven.
+
         configurations: What each release was told to be, without secrets.
 
         secrets: How old secrets are, and how rotations stand; never the secrets.
@@ -53,6 +56,7 @@ class Ledger:
         self.locks = Locks(database)
         self.audit = Audit(database)
         self.live = LiveTargets(database)
+        self.snapshots = Snapshots(database)
         self.configurations = Configurations(database)
         self.secrets = SecretRecords(database)
         self._database = database

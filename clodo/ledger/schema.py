@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Dialect,
     Double,
@@ -227,4 +228,24 @@ release_configurations = Table(
     metadata,
     Column("release_id", String(40), ForeignKey("clodo_releases.id"), primary_key=True),
     Column("digest", String(64), ForeignKey("clodo_configurations.digest"), nullable=False),
+)
+
+snapshots = Table(
+    "clodo_snapshots",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("vault", String(200), primary_key=True),
+    Column("portfolio", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("is_good", Boolean, nullable=False),
+    Column("exactness", String(20), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("own_size", BigInteger, nullable=False),
+    Column("archives", Integer, nullable=False),
+    Column("missing", Integer, nullable=False),
+    Column("verified_at", Moment),
+    Column("verified_level", String(20)),
+    Column("found_wrong", Text),
+    Index("clodo_snapshots_by_portfolio", "portfolio", "created_at"),
 )
