@@ -57,8 +57,10 @@ from clodo.emulator.queues.store import Queues
 from clodo.emulator.r2.binding import BucketBindings
 from clodo.emulator.r2.buckets import Buckets
 from clodo.emulator.r2.object_routes import routes as object_routes
+from clodo.emulator.r2.public import PublicBuckets
 from clodo.emulator.r2.routes import routes as bucket_routes
 from clodo.emulator.r2.s3.endpoint import S3Endpoint, is_for_s3
+from clodo.emulator.r2.setting_routes import routes as bucket_setting_routes
 from clodo.emulator.r2.store import Storage
 from clodo.emulator.runtime.config import RuntimeConfig
 from clodo.emulator.runtime.ports import Backlog
@@ -194,6 +196,7 @@ class Cloud:
         self._router = RouterApp(self.runtime, self.directory)
         self._admin = admin_app(self)
         self._links = _quiet(Starlette(routes=d1_link_routes(self.transfers)))
+        self._public_buckets = PublicBuckets(self.storage)
         self._s3: ASGIApp = Recorded(Faulty(S3Endpoint(self.storage, self.accounts), self.faults), self.log)
         self._api: ASGIApp = Recorded(
             Faulty(Authenticated(self._api_app(), self.accounts, self.zones, self.limit), self.faults),
@@ -239,6 +242,8 @@ class Cloud:
         is_own = host in API_HOSTS or host == self.config.host
         if scope["type"] == "http" and is_for_s3(host, scope["path"] if is_own else ""):
             await self._s3(scope, receive, send)
+        elif scope["type"] == "http" and not is_own and self._public_buckets.knows(host):
+            await self._public_buckets(scope, receive, send)
         elif is_own:
             await self._own(scope, receive, send)
         elif self.directory.knows(host):
@@ -281,6 +286,7 @@ class Cloud:
             *kv_routes(self.namespaces),
             *bucket_routes(self.storage),
             *object_routes(self.storage),
+            *bucket_setting_routes(self.storage, self.zones),
             *queue_routes(self.queues, self.messages, self.producing, self.deliveries),
         ]
         general: list[Route] = [

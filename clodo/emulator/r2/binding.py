@@ -28,10 +28,10 @@ from clodo.emulator.r2.errors import (
     Refusal,
 )
 from clodo.emulator.r2.limits import MAX_DELETE, MAX_LIST
-from clodo.emulator.r2.objects import OpenObject
 from clodo.emulator.r2.ranges import Span, span_of, span_of_header
 from clodo.emulator.r2.records import Bucket, Description, StoredObject
 from clodo.emulator.r2.routes import read_cursor, write_cursor
+from clodo.emulator.r2.serving import bytes_of
 from clodo.emulator.r2.store import Storage
 from clodo.emulator.r2.uploads import NamedPart
 
@@ -113,7 +113,7 @@ class BucketBindings:
             "content-type": "application/json",
             "content-length": str(len(head) + span.length),
         }
-        return StreamingResponse(_head_and_bytes(head, opened, span), headers=headers)
+        return StreamingResponse(bytes_of(opened, span, head), headers=headers)
 
     async def _list(self, bucket: Bucket, command: Command) -> Response:
         limit = int(command.get("limit") or MAX_LIST)
@@ -290,12 +290,3 @@ def _refused(refusal: Refusal, found: StoredObject | None = None) -> Response:
     body = b"" if found is None else json.dumps(_shown(found)).encode()
     headers = {_ERROR: error, **({_SIZE: str(len(body))} if body else {})}
     return Response(body, status_code=refusal.status, headers=headers, media_type="application/json")
-
-
-async def _head_and_bytes(head: bytes, opened: OpenObject, span: Span) -> AsyncIterator[bytes]:
-    try:
-        yield head
-        async for chunk in opened.read(span):
-            yield chunk
-    finally:
-        opened.close()

@@ -47,6 +47,7 @@ class Buckets:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._known: dict[tuple[str, str, str], Bucket] = {}
+        self._public: dict[str, Bucket] = {}
         for *columns, settings in shelf.connection.execute(
             "SELECT account_id, name, jurisdiction, id, number, created_on, location, storage_class, settings"
             " FROM buckets"
@@ -76,6 +77,10 @@ class Buckets:
             bucket for (owner, where, _), bucket in self._known.items() if (owner, where) == (account_id, jurisdiction)
         ]
         return sorted(found, key=lambda bucket: bucket.name)
+
+    def public_at(self, host: str) -> Bucket | None:
+        """Return the bucket that anybody may read at this hostname."""
+        return self._public.get(host)
 
     async def create(
         self,
@@ -162,7 +167,7 @@ class Buckets:
             connection.execute("DELETE FROM buckets WHERE number = ?", (bucket.number,))
 
         await self._shelf.call(delete)
-        self._known.pop((bucket.account_id, bucket.jurisdiction, bucket.name), None)
+        self._forget(bucket)
 
     async def usage(self, bucket: Bucket) -> dict[str, Usage]:
         """Return what the bucket holds, by storage class."""
@@ -185,5 +190,24 @@ class Buckets:
         return await self._shelf.call(count)
 
     def _note(self, bucket: Bucket) -> Bucket:
+        self._forget(bucket)
         self._known[bucket.account_id, bucket.jurisdiction, bucket.name] = bucket
+        self._public.update(dict.fromkeys(hostnames_of(bucket), bucket))
         return bucket
+
+    def _forget(self, bucket: Bucket) -> None:
+        known = self._known.pop((bucket.account_id, bucket.jurisdiction, bucket.name), None)
+        for hostname in hostnames_of(known) if known else ():
+            self._public.pop(hostname, None)
+
+
+def dev_hostname(bucket: Bucket) -> str:
+    """Return the bucket's hostname below r2.dev."""
+    return f"pub-{bucket.id}.r2.dev"
+
+
+def hostnames_of(bucket: Bucket) -> list[str]:
+    """Return the hostnames at which anybody may read the bucket."""
+    domains: Mapping[str, Mapping[str, Any]] = bucket.settings.get("domains", {})
+    own = [name for name, domain in domains.items() if domain["enabled"]]
+    return [*own, dev_hostname(bucket)] if bucket.settings.get("is_public") else own

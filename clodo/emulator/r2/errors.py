@@ -89,11 +89,14 @@ SIGNATURE_DOES_NOT_MATCH = Refusal(
 BAD_DIGEST = Refusal(400, 10037, "BadDigest", "The checksum you specified did not match what we received.")
 INVALID_RANGE = Refusal(416, 10039, "InvalidRange", "The requested range is not satisfiable")
 UNEVEN_PARTS = Refusal(400, 10048, "InvalidPart", "All non-trailing parts must have the same length.")
+NO_SUCH_CORS = Refusal(404, 10059, "NoSuchCORSConfiguration", "The CORS configuration does not exist.")
+OBJECT_LOCKED = Refusal(403, 10069, "ObjectLockedByBucketPolicy", "The object is locked by the bucket policy.")
 ENTITY_TOO_LARGE = Refusal(
     400, 100100, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size."
 )
 
 # Not in Cloudflare's table: S3's own names; the numbers are ours.
+NO_SUCH_DOMAIN = Refusal(404, 10050, "NoSuchDomain", "The specified custom domain does not exist on this bucket.")
 MALFORMED_XML = Refusal(
     400,
     10040,

@@ -8,24 +8,22 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from clodo.emulator.envelope import envelope, json_body
-from clodo.emulator.r2.conditions import Conditions, from_headers
+from clodo.emulator.r2.conditions import from_headers
 from clodo.emulator.r2.errors import (
     INCOMPLETE_BODY,
     INVALID_ARGUMENT,
     INVALID_OBJECT_NAME,
-    PRECONDITION_FAILED,
     R2Refused,
 )
 from clodo.emulator.r2.limits import MAX_API_OBJECT_BYTES, MAX_DELETE, MAX_LIST, check_storage_class
-from clodo.emulator.r2.objects import OpenObject
-from clodo.emulator.r2.ranges import Span, span_of_header
 from clodo.emulator.r2.records import Description, StoredObject
 from clodo.emulator.r2.routes import bucket_of, read_cursor, route, whole_number, write_cursor
 from clodo.emulator.r2.s3.headers import description_of, headers_of, iso_date
+from clodo.emulator.r2.serving import answer_with
 from clodo.emulator.r2.store import Storage
 
 _KEY = re.compile(rb"/r2/buckets/[^/]+/objects/(.*)", re.DOTALL)
@@ -80,22 +78,7 @@ def routes(storage: Storage) -> list[Route]:
 
     async def get_object(request: Request) -> Response:
         opened = await storage.objects.open(bucket_of(storage, request), _key(request))
-        try:
-            found = opened.object
-            outcome = _outcome(from_headers(request.headers), found)
-            span = span_of_header(request.headers.get("range"), found.size)
-        except R2Refused:
-            opened.close()
-            raise
-        headers = headers_of(found)
-        if outcome == "not modified":
-            opened.close()
-            return Response(status_code=304, headers={name: headers[name] for name in ("etag", "last-modified")})
-        wanted = span or Span(0, found.size)
-        headers["content-length"] = str(wanted.length)
-        if span is not None:
-            headers["content-range"] = f"bytes {span.start}-{span.end - 1}/{found.size}"
-        return StreamingResponse(_read(opened, wanted), status_code=200 if span is None else 206, headers=headers)
+        return answer_with(opened, headers_of(opened.object), request.headers)
 
     async def delete_object(request: Request) -> Response:
         key = _key(request)
@@ -145,21 +128,6 @@ async def _body(request: Request) -> AsyncIterator[bytes]:
         yield piece
     if announced is not None and announced.isdigit() and received != int(announced):
         raise R2Refused(INCOMPLETE_BODY)
-
-
-async def _read(opened: OpenObject, span: Span) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in opened.read(span):
-            yield chunk
-    finally:
-        opened.close()
-
-
-def _outcome(conditions: Conditions, found: StoredObject) -> str:
-    outcome = conditions.outcome(found)
-    if outcome == "failed":
-        raise R2Refused(PRECONDITION_FAILED)
-    return outcome
 
 
 def _shown(found: StoredObject) -> dict[str, Any]:

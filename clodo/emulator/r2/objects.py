@@ -9,6 +9,7 @@ from typing import Any
 from clodo.emulator.r2.conditions import NO_CONDITIONS, Conditions
 from clodo.emulator.r2.errors import NO_SUCH_BUCKET, NO_SUCH_KEY, PRECONDITION_FAILED, R2Refused
 from clodo.emulator.r2.limits import check_custom_metadata, check_storage_class, key_bytes
+from clodo.emulator.r2.locks import raise_if_locked
 from clodo.emulator.r2.ranges import Span
 from clodo.emulator.r2.records import Bucket, Description, ObjectPage, Segment, StoredObject, new_version
 from clodo.emulator.r2.shelf import Shelf, as_json, end_of, read_segments
@@ -119,6 +120,7 @@ class Objects:
                 before = self.find(bucket, name)
                 if not conditions.hold(before):
                     raise R2Refused(PRECONDITION_FAILED)
+                raise_if_locked(bucket.settings.get("lock", ()), before, self._shelf.now())
                 self.insert(bucket, made)
                 return made, before.segments if before else ()
 
@@ -162,6 +164,7 @@ class Objects:
             for name in names:
                 found = self.find(bucket, name)
                 if found is not None:
+                    raise_if_locked(bucket.settings.get("lock", ()), found, self._shelf.now())
                     self._shelf.connection.execute(
                         "DELETE FROM objects WHERE bucket = ? AND key = ?", (bucket.number, name)
                     )

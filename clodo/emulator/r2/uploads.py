@@ -30,6 +30,7 @@ from clodo.emulator.r2.limits import (
     check_storage_class,
     key_bytes,
 )
+from clodo.emulator.r2.locks import raise_if_locked
 from clodo.emulator.r2.objects import Objects
 from clodo.emulator.r2.records import Bucket, Description, Part, Segment, StoredObject, Upload, new_version
 from clodo.emulator.r2.shelf import Shelf, as_json, end_of, read_segments
@@ -195,6 +196,7 @@ class Uploads:
             before = self._objects.find(bucket, name)
             if not conditions.hold(before):
                 raise R2Refused(PRECONDITION_FAILED)
+            raise_if_locked(bucket.settings.get("lock", ()), before, self._shelf.now())
             segments = tuple(segment for part in parts for segment in part.segments)
             made = StoredObject(
                 key=key,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from urllib.parse import unquote_to_bytes
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
-from clodo.emulator.r2.conditions import Conditions, from_headers
+from clodo.emulator.r2.conditions import from_headers
 from clodo.emulator.r2.errors import (
     INVALID_ARGUMENT,
     INVALID_OBJECT_NAME,
@@ -20,7 +19,6 @@ from clodo.emulator.r2.errors import (
 )
 from clodo.emulator.r2.limits import MAX_DELETE, key_bytes
 from clodo.emulator.r2.objects import OpenObject
-from clodo.emulator.r2.ranges import Span, span_of_header
 from clodo.emulator.r2.records import Description, StoredObject
 from clodo.emulator.r2.s3.documents import Element, document, parse, text_of
 from clodo.emulator.r2.s3.headers import (
@@ -32,6 +30,7 @@ from clodo.emulator.r2.s3.headers import (
     storage_class_of,
 )
 from clodo.emulator.r2.s3.requests import S3Request
+from clodo.emulator.r2.serving import answer_with
 
 
 async def put_object(request: S3Request) -> Response:
@@ -175,44 +174,6 @@ async def _shown(request: S3Request, *, with_body: bool) -> Response:
     if "partNumber" in request.query:
         raise R2Refused(NOT_IMPLEMENTED.saying("partNumber is not served by this embedded cloud."))
     opened = await request.storage.objects.open(request.bucket(writes=False), request.key)
-    try:
-        found = opened.object
-        headers = headers_of(found, with_checksums=request.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED")
-        headers = overridden(headers, request.query)
-        outcome = _outcome(from_headers(request.headers), found)
-        if outcome is not None:
-            opened.close()
-            return Response(status_code=304, headers={name: headers[name] for name in ("etag", "last-modified")})
-        span = span_of_header(_range(request, found), found.size)
-    except R2Refused:
-        opened.close()
-        raise
-    wanted = span or Span(0, found.size)
-    headers["content-length"] = str(wanted.length)
-    if span is not None:
-        headers["content-range"] = f"bytes {span.start}-{span.end - 1}/{found.size}"
-    status = 200 if span is None else 206
-    if not with_body or not wanted.length:
-        opened.close()
-        return Response(status_code=status, headers=headers)
-    return StreamingResponse(_read(opened, wanted), status_code=status, headers=headers)
-
-
-def _outcome(conditions: Conditions, found: StoredObject) -> str | None:
-    outcome = conditions.outcome(found)
-    if outcome == "failed":
-        raise R2Refused(PRECONDITION_FAILED)
-    return None if outcome == "holds" else outcome
-
-
-def _range(request: S3Request, found: StoredObject) -> str | None:
-    if_range = request.headers.get("if-range")
-    return request.headers.get("range") if if_range in (None, f'"{found.etag}"') else None
-
-
-async def _read(opened: OpenObject, span: Span) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in opened.read(span):
-            yield chunk
-    finally:
-        opened.close()
+    is_summed = request.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED"
+    described = overridden(headers_of(opened.object, with_checksums=is_summed), request.query)
+    return answer_with(opened, described, request.headers, with_body=with_body)

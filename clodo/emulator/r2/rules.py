@@ -1,0 +1,105 @@
+"""Rules of buckets as the API takes them: CORS, object lifecycles and bucket locks, each checked before it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from clodo.emulator.r2.errors import INVALID_ARGUMENT, R2Refused
+
+#: Every new bucket has it: https://developers.cloudflare.com/r2/buckets/object-lifecycles/.
+DEFAULT_LIFECYCLE: Mapping[str, Any] = {
+    "id": "Default Multipart Abort Rule",
+    "enabled": True,
+    "conditions": {"prefix": ""},
+    "abortMultipartUploadsTransition": {"condition": {"type": "Age", "maxAge": 604_800}},
+}
+_METHODS = ("GET", "PUT", "POST", "DELETE", "HEAD")
+
+
+def rules_in(body: Mapping[str, Any], check: Callable[[Mapping[str, Any]], None], maximum: int) -> list[dict[str, Any]]:
+    """
+    Return the rules of a body.
+
+    Raises:
+        R2Refused: They aren't what they should be, or too many.
+    """
+    rules = body.get("rules", [])
+    if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
+        raise _refused("rules must be an array of objects")
+    if len(rules) > maximum:
+        raise _refused(f"at most {maximum} rules are allowed")
+    for rule in rules:
+        check(rule)
+    return rules
+
+
+def check_cors(rule: Mapping[str, Any]) -> None:
+    """
+    Refuse what is no rule of CORS.
+
+    Raises:
+        R2Refused: 400.
+    """
+    allowed = rule.get("allowed")
+    if not isinstance(allowed, dict):
+        raise _refused("a CORS rule needs allowed.methods and allowed.origins")
+    methods, origins = allowed.get("methods"), allowed.get("origins")
+    if not isinstance(methods, list) or not methods or not all(method in _METHODS for method in methods):
+        raise _refused(f"allowed.methods must be some of {', '.join(_METHODS)}")
+    if not isinstance(origins, list) or not origins or not all(isinstance(origin, str) for origin in origins):
+        raise _refused("allowed.origins must be an array of strings")
+
+
+def check_lifecycle(rule: Mapping[str, Any]) -> None:
+    """
+    Refuse what is no lifecycle rule.
+
+    Raises:
+        R2Refused: 400.
+    """
+    _check_id_and_enabled(rule)
+    conditions = rule.get("conditions")
+    if not isinstance(conditions, dict) or not isinstance(conditions.get("prefix", ""), str):
+        raise _refused("a lifecycle rule needs conditions.prefix")
+    transitions = [rule.get("abortMultipartUploadsTransition"), rule.get("deleteObjectsTransition")]
+    for transition in [*transitions, *(rule.get("storageClassTransitions") or ())]:
+        if transition is not None:
+            _check_condition(transition.get("condition") if isinstance(transition, dict) else None, "maxAge", ())
+
+
+def check_lock(rule: Mapping[str, Any]) -> None:
+    """
+    Refuse what is no rule of a bucket lock.
+
+    Raises:
+        R2Refused: 400.
+    """
+    _check_id_and_enabled(rule)
+    if not isinstance(rule.get("prefix", ""), str):
+        raise _refused("prefix must be a string")
+    _check_condition(rule.get("condition"), "maxAgeSeconds", ("Indefinite",))
+
+
+def _check_id_and_enabled(rule: Mapping[str, Any]) -> None:
+    if not isinstance(rule.get("id"), str) or not isinstance(rule.get("enabled"), bool):
+        raise _refused("each rule needs an id and enabled")
+
+
+def _check_condition(condition: Any, age: str, more: tuple[str, ...]) -> None:
+    kind = condition.get("type") if isinstance(condition, dict) else None
+    if kind == "Age":
+        if not isinstance(condition.get(age), int) or condition[age] < 0:
+            raise _refused(f"condition.{age} must be a number of seconds")
+    elif kind == "Date":
+        try:
+            datetime.fromisoformat(str(condition.get("date")))
+        except ValueError as error:
+            raise _refused("condition.date must be a date") from error
+    elif kind not in more:
+        raise _refused("condition.type is not valid")
+
+
+def _refused(message: str) -> R2Refused:
+    return R2Refused(INVALID_ARGUMENT.saying(f"Invalid rule: {message}."))
