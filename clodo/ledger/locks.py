@@ -99,7 +99,12 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.release()
+        try:
+            self.release()
+        except (LedgerUnavailable, NoSpaceLeft):
+            # It expires, and is free once this process is gone; what went wrong inside tells more.
+            if error is None:
+                raise
 
     def _keep(self) -> None:
         while not self._is_over.wait(self._lifetime.total_seconds() / 3):

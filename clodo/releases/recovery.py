@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from clodo.cloudflare.budget import Lane
-from clodo.errors import ClodoError, WorkerNotFound
+from clodo.errors import ClodoError, LedgerUnavailable, NoSpaceLeft, WorkerNotFound
 from clodo.ledger.journal import Entry, Phase
 from clodo.ledger.live import Live
 from clodo.ledger.releases import Release as ReleaseRow
@@ -102,6 +102,14 @@ def close_undone(site: Site, row: ReleaseRow, report: UndoReport, why: str) -> O
         message=f"{why}; {report.describe()}",
         exit_code=1,
     )
+
+
+def close_failed(site: Site, row: ReleaseRow, report: UndoReport) -> None:
+    """Record how undoing *row* ended; if that can't be written, leave it open, for the next run to look at again."""
+    try:
+        close_undone(site, row, report, "failed")
+    except (NoSpaceLeft, LedgerUnavailable) as error:
+        site.log(f"{row.target}: how release {row.id} ended could not be noted: {error.message}")
 
 
 def _remember_again(site: Site, row: ReleaseRow) -> None:

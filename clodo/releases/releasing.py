@@ -31,7 +31,7 @@ from clodo.releases.desired import Desired
 from clodo.releases.listing import Listing
 from clodo.releases.observed import Observed
 from clodo.releases.outcome import Ending, Outcome
-from clodo.releases.recovery import close_live, close_undone, interrupted_releases, lock_name, recover, undoing
+from clodo.releases.recovery import close_failed, close_live, interrupted_releases, lock_name, recover, undoing
 from clodo.releases.release import Release
 from clodo.releases.resolving import resolve
 from clodo.releases.securing import note_secrets, raise_if_insecure
@@ -299,7 +299,7 @@ def _release_locked(site: Site, account: Account, surveyed: Surveyed, wish: Wish
 
     def undo() -> UndoReport:
         report = undoing(site, account, row, lock).run()
-        close_undone(site, row, report, "failed")
+        close_failed(site, row, report)
         return report
 
     verified = carry_out(release, undo, take=take)

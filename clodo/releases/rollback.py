@@ -24,7 +24,7 @@ from clodo.releases.desired import Desired, triggers_of
 from clodo.releases.interruption import Interruption
 from clodo.releases.observed import Observed, observe
 from clodo.releases.outcome import Ending, Outcome
-from clodo.releases.recovery import close_live, close_undone, interrupted_releases, lock_name, recover, undoing
+from clodo.releases.recovery import close_failed, close_live, interrupted_releases, lock_name, recover, undoing
 from clodo.releases.release import Release, verified_from_json
 from clodo.releases.releasing import Wish
 from clodo.releases.site import AccountKeys, Site
@@ -148,7 +148,7 @@ def roll_back(site: Site, target: Target, wish: Wish, *, to: str | None = None, 
 
         def undo() -> UndoReport:
             report = undoing(site, account, row, lock).run()
-            close_undone(site, row, report, "failed")
+            close_failed(site, row, report)
             return report
 
         verified = carry_out(release, undo, take=take, story=ROLLBACK)

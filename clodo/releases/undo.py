@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from clodo.errors import (
     ClodoError,
     Interrupted,
+    LedgerUnavailable,
     LockLost,
+    NoSpaceLeft,
     SmokeTestFailed,
     UndoIncomplete,
     VerificationFailed,
@@ -120,7 +122,8 @@ class Undoing:
         """
         Put everything back that the journal says may have been changed, the latest first.
 
-        A step that can't be put back doesn't keep the others from it.
+        A step that can't be put back doesn't keep the others from it, and nor does a ledger that can't be written: each
+        step looks before it acts, so the next run, which finds no trace of this one, changes nothing a second time.
 
         Raises:
             LockLost: Somebody else took over, and will do it.
@@ -132,17 +135,23 @@ class Undoing:
         if not isinstance(todo, Undo):
             raise UndoIncomplete(f"release {self.id} was verified: it is finished, not undone")
         for step in todo.steps:
-            self._journal.append(self.id, step, Phase.UNDO_INTENT, {})
+            self._note(step, Phase.UNDO_INTENT)
             try:
                 self._work(step)()
             except (Interrupted, LockLost):
                 raise
             except ClodoError as error:
                 self._failed.append(f"{step}: {error.message}")
-                self._journal.append(self.id, step, Phase.UNDO_FAILED, {"message": error.message})
+                self._note(step, Phase.UNDO_FAILED, {"message": error.message})
             else:
-                self._journal.append(self.id, step, Phase.UNDONE, {})
+                self._note(step, Phase.UNDONE)
         return UndoReport(tuple(self._put_back), tuple(self._kept), tuple(self._failed))
+
+    def _note(self, step: Step, phase: Phase, detail: Mapping[str, Any] | None = None) -> None:
+        try:
+            self._journal.append(self.id, step, phase, detail or {})
+        except (NoSpaceLeft, LedgerUnavailable) as error:
+            self._keep(f"the release open in the ledger ({error.message}); the next run looks again")
 
     def _work(self, step: Step) -> Callable[[], None]:
         return {
