@@ -20,7 +20,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
-from starlette.routing import Mount, Route, Router
+from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
@@ -83,7 +83,7 @@ from clodo.emulator.workers.assets import AssetSessions
 from clodo.emulator.workers.directory import WorkerDirectory
 from clodo.emulator.workers.publishing import Publisher
 from clodo.emulator.workers.store import Scripts
-from clodo.emulator.zones import certificates, dnssec, setting_routes
+from clodo.emulator.zones import certificates, dnssec, setting_routes, subscriptions
 from clodo.emulator.zones import routes as zone_list_routes
 from clodo.emulator.zones.store import Zones
 
@@ -270,6 +270,11 @@ class Cloud:
             text = f"This is Clodo's embedded cloud. The API is at {API_PREFIX}; Workers answer to their hostnames.\n"
             await PlainTextResponse(text, status_code=200 if path == "/" else 404)(scope, receive, send)
 
+    @property
+    def api_routes(self) -> Sequence[BaseRoute]:
+        """Every route of the API."""
+        return self._api_app().routes
+
     def _api_app(self) -> Starlette:
         per_account: list[Route] = [
             *scripts.routes(self.scripts, self.publisher, self.blobs, self.directory),
@@ -298,6 +303,7 @@ class Cloud:
             *setting_routes.routes(self.database, self.zones),
             *certificates.routes(self.zones),
             *dnssec.routes(self.zones),
+            *subscriptions.routes(self.zones, self.accounts),
             *dns_routes(self.database, self.zones, self.records),
             *triggers.zone_routes(self.scripts, self.zones, self.directory),
         ]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from clodo.emulator.accounts.authentication import AUTHENTICATION_ERROR, caller
@@ -126,6 +126,12 @@ def routes(zones: Zones, accounts: Accounts, refresh_hosts: Callable[[], None]) 
         zone_of(request, zones)
         return envelope([])
 
+    async def get_fallback_origin(request: Request) -> Response:
+        zone_of(request, zones)
+        # Recorded in 2025: this refusal has no key `result`.
+        refusal = {"success": False, "errors": [{"code": 1551, "message": "Resource not found."}], "messages": []}
+        return JSONResponse(refusal, status_code=404)
+
     return [
         Route("/zones", list_zones, methods=["GET"]),
         Route("/zones", create_zone, methods=["POST"]),
@@ -133,6 +139,7 @@ def routes(zones: Zones, accounts: Accounts, refresh_hosts: Callable[[], None]) 
         Route("/zones/{zone_id}", patch_zone, methods=["PATCH"]),
         Route("/zones/{zone_id}", delete_zone, methods=["DELETE"]),
         Route("/zones/{zone_id}/activation_check", check_activation, methods=["PUT"]),
+        Route("/zones/{zone_id}/custom_hostnames/fallback_origin", get_fallback_origin, methods=["GET"]),
         # None can be made; clients that look for them (octoDNS) see that there are none.
         Route("/zones/{zone_id}/pagerules", list_page_rules, methods=["GET"]),
     ]
