@@ -63,6 +63,7 @@ from clodo.emulator.r2.s3.endpoint import S3Endpoint, is_for_s3
 from clodo.emulator.r2.setting_routes import routes as bucket_setting_routes
 from clodo.emulator.r2.store import Storage
 from clodo.emulator.runtime.config import RuntimeConfig
+from clodo.emulator.runtime.points import Points
 from clodo.emulator.runtime.ports import Backlog
 from clodo.emulator.runtime.router import RouterApp
 from clodo.emulator.runtime.runtime import Runtime
@@ -161,6 +162,7 @@ class Cloud:
         self.namespaces = Namespaces(config.data / "kv")
         self.storage = Storage(config.data / "r2")
         self.messages = Messages(config.data / "queues.db")
+        self.points = Points(config.data / "points.db", unix_milliseconds)
         self.queues = Queues(self.database, self.scripts, self.messages)
         self.deliveries = Deliveries(self.queues, self.messages, self._consume, unix_milliseconds)
         self.producing = Producing(self.queues, self.messages, unix_milliseconds, self.deliveries.wake)
@@ -172,6 +174,7 @@ class Cloud:
             namespaces=self.namespaces,
             buckets=BucketBindings(self.storage),
             queues=self.producing,
+            events=self.points,
             random=_random(config.seed),
         )
         self.sessions = AssetSessions(self.scripts, self.blobs, _kept_key(config.data / "assets.key"))
@@ -222,6 +225,7 @@ class Cloud:
         await self.namespaces.close()
         await self.storage.close()
         self.messages.close()
+        self.points.close()
         if self._counting is not None:
             self._counting.cancel()
         self.facts.close()

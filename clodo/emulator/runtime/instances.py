@@ -125,6 +125,11 @@ class Instance:
         """Whether a process is there and listens."""
         return self.workerd is not None and self.workerd.is_running
 
+    @property
+    def has_objects(self) -> bool:
+        """Whether Durable Objects live in it."""
+        return not self.key[2]
+
     def index_of(self, version_id: str) -> int | None:
         """Return the place of a version among `specs`; None if it isn't served here."""
         return next((index for index, spec in enumerate(self.specs) if spec.version_id == version_id), None)
@@ -229,6 +234,15 @@ class Instance:
                 except BaseException:
                     self.specs = before
                     raise
+            finally:
+                self._gate.set()
+
+    async def rest(self) -> None:
+        """End the process until the next request, which waits for the end: objects must never be in two processes."""
+        async with self._replacing:
+            self._gate.clear()
+            try:
+                await self.end()
             finally:
                 self._gate.set()
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+from clodo.emulator.runtime.alarms import Owner
 from clodo.emulator.runtime.assets import compose
 from clodo.emulator.runtime.config import RuntimeConfig
 from clodo.emulator.runtime.configuration import OBJECTS_ENTRYPOINT, Backends, empty, probing, serving
@@ -40,6 +41,8 @@ class Launcher:
         self._nursery = nursery
         self._backends = backends
         self._is_tailed = is_tailed
+        #: Scripts whose processes have had Durable Objects.
+        self.with_objects: set[Owner] = set()
         self._exports: dict[str, Exports] = {}
         self._empty_start: asyncio.Task[float] | None = None
         self._starts = asyncio.Semaphore(max(2, os.cpu_count() or 1))
@@ -91,7 +94,9 @@ class Launcher:
         if specs[0].has_durable_objects:
             objects = self.objects_folder(specs[0].account_id, specs[0].script)
             objects.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.with_objects.add((specs[0].account_id, specs[0].script))
         folder = self._nursery.new_folder()
+        is_tailed = self._is_tailed(specs[0].account_id, specs[0].script)
         configuration = serving(
             specs,
             backends=backends,
@@ -100,10 +105,11 @@ class Launcher:
             assets=assets,
             objects=objects,
             newest=self._nursery.newest,
-            tailing=self._is_tailed(specs[0].account_id, specs[0].script),
+            tailing=is_tailed,
         )
         async with self._starts:
             workerd = await self._nursery.spawn(configuration, folder, timeout=self._config.start_timeout)
+        workerd.is_tailed = is_tailed
         shared = (OBJECTS_ENTRYPOINT,) if objects is not None else ()
         return workerd, tuple((*names, *shared) for names in entrypoints)
 

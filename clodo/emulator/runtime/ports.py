@@ -190,6 +190,9 @@ class Directory(Protocol):
     def live_traffic(self, account_id: str, script: str) -> Traffic | None:
         """Return the current deployment of *script*, for service bindings; None if it is not deployed or unknown."""
 
+    def tail_consumers(self, account_id: str, script: str) -> Sequence[str]:
+        """Return the names of the tail Workers that are given the events of *script*."""
+
 
 # --- stores -----------------------------------------------------------------------------------------------------------
 

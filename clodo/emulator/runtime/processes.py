@@ -160,6 +160,8 @@ class Workerd:
         folder: Where its sockets are; deleted with it.
 
         is_over_limit: Whether it was killed because it used too much CPU time.
+
+        is_tailed: Whether it was told to pass its events on.
     """
 
     def __init__(self, popen: subprocess.Popen[bytes], folder: Path, loop: asyncio.AbstractEventLoop) -> None:
@@ -167,6 +169,7 @@ class Workerd:
         self.folder = folder
         self.ended = asyncio.Event()
         self.is_over_limit = False
+        self.is_tailed = False
         self.on_end: Callable[[], None] | None = None
         self._popen = popen
         self._loop = loop

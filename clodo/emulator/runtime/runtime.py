@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import structlog
 
+from clodo.emulator.runtime.alarms import Alarms, Owner
 from clodo.emulator.runtime.callees import Callees
 from clodo.emulator.runtime.config import RuntimeConfig
 from clodo.emulator.runtime.configuration import Backends, Callee, callees_of, clamp_date, objects_of
@@ -66,6 +67,8 @@ class Runtime:
             and say clearly that nobody serves them.
 
         random: Gives numbers in [0, 1) for the traffic split and injected errors; seed it to repeat a rehearsal.
+
+        clock: Tells Unix seconds, for the alarms of objects that sleep.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Runtime:
         queues: QueueBackend | None = None,
         events: EventBackend | None = None,
         random: Callable[[], float] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
         self.directory = directory
@@ -97,8 +101,9 @@ class Runtime:
         self._background: set[asyncio.Task[None]] = set()
         self._doors = Doors(self, databases, namespaces, buckets, queues, events, self._secret)
         self._callees = Callees(self._doors, lambda: self._nursery.folder, self._connect)
-        self._launcher = Launcher(config, self._nursery, self._backends, self._tails.is_wanted)
-        self._switch = TailSwitch(self._tails, self._instances)
+        self._launcher = Launcher(config, self._nursery, self._backends, self._is_tailed)
+        self._alarms = Alarms(config.data / "objects", clock)
+        self._switch = TailSwitch(self._is_tailed, self._instances)
         self._listener: Listener | None = None
         self._is_open = False
 
@@ -260,6 +265,8 @@ class Runtime:
         while True:
             instance = self._instances.get(key)
             if instance is not None and (lease := instance.try_lease(version, entrypoint, is_long=is_long)) is not None:
+                if lease.workerd.is_tailed != self._is_tailed(account_id, script):
+                    self._switch.turn(account_id, script)
                 await self._switch.turned()
                 return lease
             if instance is None:
@@ -368,17 +375,47 @@ class Runtime:
                 version.last_log = instance.workerd.log
 
     async def _tidy(self) -> None:
-        """Once a second: end what is idle or out of traffic, and what uses up its CPU time."""
+        """Once a second: end what is idle or out of traffic or uses up its CPU time; wake objects with an alarm."""
+        for owner in await asyncio.get_running_loop().run_in_executor(None, self._alarms.owners):
+            self._launcher.with_objects.add(owner)
         while True:
+            self._ring()
             await asyncio.sleep(TIDY_SECONDS)
             now = time.monotonic()
             for instance in list(self._instances.values()):
                 if is_runaway(instance, self.config.cpu_limit):
                     self._kill(instance)
-                if is_superfluous(instance, self.directory, self.config, now):
+                if not is_superfluous(instance, self.directory, self.config, now):
+                    continue
+                if instance.has_objects:
+                    self._keep_log(instance)
+                    self._in_background(instance.rest())
+                else:
                     # Out of the table before it is told to end: a request that comes now starts another.
                     del self._instances[instance.key]
                     self._in_background(self._end(instance, timedelta(0)))
+
+    def _ring(self) -> None:
+        def is_running(owner: Owner) -> bool:
+            instance = self._instances.get((*owner, ""))
+            return instance is not None and instance.is_running
+
+        for account_id, script in self._alarms.due(self._launcher.with_objects, is_running, within=TIDY_SECONDS):
+            self._in_background(self._wake(account_id, script))
+
+    async def _wake(self, account_id: str, script: str) -> None:
+        """Start a script's process, which then rings its alarms itself."""
+        for version_id, _ in self.directory.live_traffic(account_id, script) or ():
+            spec = self.directory.spec(account_id, script, version_id)
+            if spec is None or not spec.has_durable_objects:
+                continue
+            try:
+                lease = await self.lease(account_id, script, version_id)
+            except (ScriptInvalid, WorkerdUnavailable) as error:
+                logger.warning("objects with an alarm were not woken", script=script, reason=error.message)
+            else:
+                lease.release()
+            return
 
     def _kill(self, instance: Instance) -> None:
         workerd = instance.workerd
@@ -402,15 +439,30 @@ class Runtime:
         if key is not None:
             self._switch.turn(*key)
 
+    def _is_tailed(self, account_id: str, script: str) -> bool:
+        return self._tails.is_wanted(account_id, script) or bool(self.directory.tail_consumers(account_id, script))
+
     def deliver_tail(self, account_id: str, script: str, version_id: str, events: Iterable[Mapping[str, Any]]) -> None:
-        """Pass on what a process of *script* tells about one of its versions."""
-        if not self._tails.is_wanted(account_id, script):
+        """Pass on what a process of *script* tells about one of its versions: to tails and to tail Workers."""
+        if not self._is_tailed(account_id, script):
             return
         version = self._version(account_id, script, version_id)
         if version is None:
             return
-        for event in events:
-            self._tails.deliver(account_id, script, event_of(event, version.spec, self.wall_times))
+        told = [event_of(event, version.spec, self.wall_times) for event in events]
+        for event in told:
+            self._tails.deliver(account_id, script, event)
+        for consumer in self.directory.tail_consumers(account_id, script):
+            self._in_background(self._tell(account_id, consumer, told))
+
+    async def _tell(self, account_id: str, consumer: str, events: Sequence[Mapping[str, Any]]) -> None:
+        try:
+            answer = await self._order(account_id, consumer, "/tail", {"events": events})
+        except (ScriptInvalid, WorkerdUnavailable) as error:
+            logger.warning("a tail Worker got nothing", script=consumer, reason=error.message)
+            return
+        if answer.get("outcome") != "ok":
+            logger.warning("a tail Worker failed", script=consumer, reason=answer.get("reason"))
 
     # --- events without a request
 

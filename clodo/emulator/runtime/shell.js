@@ -86,6 +86,13 @@ export default {
         return Response.json(
           await env[order.version].scheduled({ scheduledTime: new Date(order.scheduledTime), cron: order.cron }),
         );
+      case "/tail":
+        try {
+          await env[order.version].tail(order.events);
+          return Response.json({ outcome: "ok" });
+        } catch (error) {
+          return Response.json({ outcome: "exception", reason: String(error) });
+        }
       case "/queue": {
         const messages = order.messages.map((message) => ({
           id: message.id,

@@ -105,11 +105,13 @@ class TailSwitch:
     Tells running processes whether anybody listens, so that they keep their events to themselves when not.
 
     Args:
+        is_tailed: Says whether anybody listens to a script.
+
         instances: The processes there are now.
     """
 
-    def __init__(self, tails: Tails, instances: Mapping[Key, Instance]) -> None:
-        self._tails = tails
+    def __init__(self, is_tailed: Callable[[str, str], bool], instances: Mapping[Key, Instance]) -> None:
+        self._is_tailed = is_tailed
         self._instances = instances
         self._turning: set[asyncio.Task[None]] = set()
 
@@ -132,7 +134,7 @@ class TailSwitch:
         await instance.settled()
         if instance.workerd is None or not instance.is_running:
             return
-        wanted = self._tails.is_wanted(*instance.key[:2])
+        wanted = instance.workerd.is_tailed = self._is_tailed(*instance.key[:2])
         try:
             await ask(instance.workerd.folder / "control.sock", "/tailing", {"tailing": wanted})
         except (OSError, aiohttp.ClientError):

@@ -168,6 +168,12 @@ class WorkerDirectory:
             del self._before[key]
         return self._traffic.get(key)
 
+    def tail_consumers(self, account_id: str, script: str) -> Sequence[str]:
+        """Return the names of the tail Workers that are given the events of *script*."""
+        known = self._by_name.get((account_id, script))
+        named = known.settings.get("tail_consumers") if known is not None else None
+        return [str(consumer["service"]) for consumer in named or () if consumer.get("service")]
+
     # --- for the control plane
 
     def spec_of(

@@ -144,6 +144,7 @@ class MemoryDirectory:
     def __init__(self) -> None:
         self.specs: dict[tuple[str, str, str], VersionSpec] = {}
         self.traffic: dict[tuple[str, str], Traffic] = {}
+        self.consumers: dict[str, Sequence[str]] = {}
 
     def resolve(self, host: str, path: str) -> Resolved | None:
         if host == "zone.test":
@@ -164,6 +165,9 @@ class MemoryDirectory:
 
     def live_traffic(self, account_id: str, script: str) -> Traffic | None:
         return self.traffic.get((account_id, script))
+
+    def tail_consumers(self, account_id: str, script: str) -> Sequence[str]:
+        return self.consumers.get(script, ())
 
 
 class Visitor:

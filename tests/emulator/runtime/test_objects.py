@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 import aiohttp
 
-from tests.emulator.runtime.cloud import Cloud
+from clodo.emulator.runtime.alarms import RETRY_SECONDS, Alarms, Owner
+from tests.emulator.runtime.cloud import ACCOUNT, Cloud
 
 OWNER = """
 import { DurableObject, RpcTarget } from "cloudflare:workers";
@@ -117,6 +123,64 @@ async def test_objects_of_a_worker_that_is_gone_are_refused(cloud: Cloud) -> Non
     assert answer.status_code == 500
     assert "1101" in answer.text
     assert "does not serve the binding COUNTER" in cloud.runtime.log(*_only(cloud, "borrower4"))
+
+
+ALARM = """
+import { DurableObject } from "cloudflare:workers";
+export class Clock extends DurableObject {
+  async set(ms) { await this.ctx.storage.setAlarm(Date.now() + ms); return "set"; }
+  async alarm() { await this.env.KV.put("rang", "yes"); }
+}
+export default { async fetch(request, env) {
+  return new Response(await env.CLOCK.getByName("a").set(Number(new URL(request.url).pathname.slice(1))));
+} };
+"""
+
+
+async def test_an_alarm_wakes_the_objects_of_a_stopped_cloud(workerd: Path, tmp_path: Path) -> None:
+    """An alarm that was stored before a stop rings after the next start, with nobody asking for the Worker."""
+    kv = {"type": "kv_namespace", "name": "KV", "namespace_id": "seen"}
+    clock = {"type": "durable_object_namespace", "name": "CLOCK", "class_name": "Clock"}
+    async with Cloud(workerd, tmp_path) as first:
+        spec = await first.worker("alarmed", ALARM, kv, clock, objects=["Clock"])
+        await first.text("alarmed", "/300")
+    second = Cloud(workerd, tmp_path)
+    second.directory.specs, second.directory.traffic = first.directory.specs, first.directory.traffic
+    async with second, asyncio.timeout(10):
+        while await second.namespaces.get(ACCOUNT, "seen", "rang") is None:
+            await asyncio.sleep(0.02)
+
+        assert [stats.requests for stats in second.runtime.stats()] == [0]
+        assert spec.version_id == second.runtime.stats()[0].version_id
+
+
+def test_sleepers_are_woken_when_their_alarm_is_due(tmp_path: Path) -> None:
+    """A timer an owner: the first alarm of all its namespaces, and again if it didn't wake."""
+    for owner, moments in {"one": [50, 90], "two": [70], "none": []}.items():
+        for number, moment in enumerate(moments):
+            folder = tmp_path / "account" / owner / f"namespace-{number}"
+            folder.mkdir(parents=True)
+            with closing(sqlite3.connect(folder / "metadata.sqlite", isolation_level=None)) as database:
+                database.execute("CREATE TABLE _cf_ALARM (actor_id TEXT PRIMARY KEY, scheduled_time INTEGER)")
+                database.execute("INSERT INTO _cf_ALARM VALUES ('x', ?)", (moment * 10**9,))
+    now = 0.0
+    running: set[Owner] = set()
+    alarms = Alarms(tmp_path, lambda: now)
+    owners = [("account", "one"), ("account", "two"), ("account", "none")]
+
+    def due(moment: float) -> list[str]:
+        nonlocal now
+        now = moment
+        return [script for _, script in alarms.due(owners, running.__contains__, within=1)]
+
+    assert due(48.9) == []
+    assert due(49) == ["one"]
+    assert due(50) == []
+    assert due(49 + RETRY_SECONDS) == ["one"]
+    running.add(("account", "one"))
+    assert due(70) == ["two"]
+    running.clear()
+    assert due(71) == ["one"], "its alarms were read anew after it had run"
 
 
 def _only(cloud: Cloud, script: str) -> tuple[str, str, str]:
