@@ -34,6 +34,7 @@ Everything that can go wrong, as facts.
         ├── UndoIncomplete         failed, and not wholly undone
         ├── SnapshotDamaged        bytes, rows or manifest are not what was written
         │   └── SnapshotNotTrusted     signed by nobody we know
+        ├── BackupTooOld           no good snapshot is young enough
         └── ToolchainMissing  NoSpaceLeft  PortInUse  LedgerUnavailable
 """
 
@@ -347,6 +348,10 @@ class SnapshotDamaged(Failed):
 
 class SnapshotNotTrusted(SnapshotDamaged):
     """A manifest is not signed, or by a key that nobody here trusts."""
+
+
+class BackupTooOld(Failed):
+    """The newest good snapshot is older than it may be."""
 
 
 class ToolchainMissing(Failed):
