@@ -184,6 +184,8 @@ class Cloud:
         self.runtime.recorder = self.databases.recorder = self.namespaces.recorder = self.recorder
         self.recorder.watch(self.databases.sizes)
         self.recorder.watch(self.namespaces.sizes)
+        self.recorder.watch(self.storage.sizes)
+        self.storage.count_with(self.recorder)
         self._counting: asyncio.Task[None] | None = None
         self.publisher = Publisher(
             self.database, self.scripts, self.blobs, self.directory, self.runtime, self.sessions, self._catalogue

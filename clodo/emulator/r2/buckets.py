@@ -78,6 +78,10 @@ class Buckets:
         ]
         return sorted(found, key=lambda bucket: bucket.name)
 
+    def all(self) -> list[Bucket]:
+        """Return the buckets of all accounts."""
+        return list(self._known.values())
+
     def public_at(self, host: str) -> Bucket | None:
         """Return the bucket that anybody may read at this hostname."""
         return self._public.get(host)

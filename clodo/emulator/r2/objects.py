@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from clodo.emulator.r2.conditions import NO_CONDITIONS, Conditions
+from clodo.emulator.r2.counting import counted
 from clodo.emulator.r2.errors import NO_SUCH_BUCKET, NO_SUCH_KEY, PRECONDITION_FAILED, R2Refused
 from clodo.emulator.r2.limits import check_custom_metadata, check_storage_class, key_bytes
 from clodo.emulator.r2.locks import raise_if_locked
@@ -49,6 +50,7 @@ class Objects:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
 
+    @counted("HeadObject")
     async def head(self, bucket: Bucket, key: str) -> StoredObject:
         """
         Return what is known of an object.
@@ -62,6 +64,7 @@ class Objects:
             raise R2Refused(NO_SUCH_KEY)
         return found
 
+    @counted("GetObject")
     async def open(self, bucket: Bucket, key: str) -> OpenObject:
         """
         Open an object for reading: what is written after doesn't touch it.
@@ -80,6 +83,7 @@ class Objects:
 
         return OpenObject(self._shelf, await self._shelf.call(hold))
 
+    @counted("PutObject")
     async def put(
         self,
         bucket: Bucket,
@@ -150,6 +154,7 @@ class Objects:
             bucket, key, segments, dict(found.checksums), description, conditions=conditions, etag=found.etag
         )
 
+    @counted("DeleteObjects")
     async def delete(self, bucket: Bucket, keys: Sequence[str]) -> list[StoredObject]:
         """
         Remove objects, all or none; return those that were there.
@@ -173,6 +178,7 @@ class Objects:
 
         return await self._shelf.change(delete)
 
+    @counted("ListObjects")
     async def page(
         self, bucket: Bucket, *, prefix: bytes = b"", delimiter: bytes = b"", after: bytes = b"", limit: int = 1000
     ) -> ObjectPage:

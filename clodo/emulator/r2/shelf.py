@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import apsw
 
+from clodo.emulator.analytics.recorder import Recorder
 from clodo.emulator.d1.jobs import JobThread
 from clodo.emulator.r2.errors import full_disk_named
 from clodo.emulator.r2.files import Files
@@ -61,6 +62,8 @@ class Shelf:
         path = directory / "r2.sqlite"
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self.now = now
+        #: Told about every operation, when somebody counts them.
+        self.recorder: Recorder | None = None
         self.files = Files(directory / "files")
         self.connection = apsw.Connection(str(path), statementcachesize=100)
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-16384"):

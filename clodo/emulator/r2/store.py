@@ -7,9 +7,12 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Ma
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from clodo.emulator.analytics.recorder import Recorder
+from clodo.emulator.analytics.store import Size
 from clodo.emulator.r2.buckets import Buckets
 from clodo.emulator.r2.checksums import raise_if_different
 from clodo.emulator.r2.conditions import NO_CONDITIONS, Conditions
+from clodo.emulator.r2.counting import bucket_name
 from clodo.emulator.r2.errors import ENTITY_TOO_LARGE, R2Refused
 from clodo.emulator.r2.files import Draft
 from clodo.emulator.r2.limits import MAX_PART_BYTES, MAX_SINGLE_BYTES, check_custom_metadata, key_bytes
@@ -38,6 +41,28 @@ class Storage:
         self.buckets = Buckets(self._shelf)
         self.objects = Objects(self._shelf)
         self.uploads = Uploads(self._shelf, self.objects)
+
+    def count_with(self, recorder: Recorder) -> None:
+        """Tell *recorder* about every operation from now on."""
+        self._shelf.recorder = recorder
+
+    async def sizes(self) -> list[Size]:
+        """Return what each bucket holds now."""
+        at = int(self.now() * 1000)
+        return [
+            Size(
+                bucket.account_id,
+                at,
+                "r2",
+                bucket_name(bucket),
+                usage.payload,
+                usage.objects,
+                usage.metadata,
+                usage.uploads,
+            )
+            for bucket in self.buckets.all()
+            for usage in (await self.buckets.usage(bucket)).values()
+        ]
 
     async def close(self) -> None:
         """Finish what runs and close the file."""

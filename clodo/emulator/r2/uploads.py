@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from clodo.emulator.r2.conditions import NO_CONDITIONS, Conditions
+from clodo.emulator.r2.counting import counted
 from clodo.emulator.r2.errors import (
     ENTITY_TOO_LARGE,
     ENTITY_TOO_SMALL,
@@ -98,6 +99,7 @@ class Uploads:
         self._shelf = shelf
         self._objects = objects
 
+    @counted("CreateMultipartUpload")
     async def create(self, bucket: Bucket, key: str, description: Description) -> Upload:
         """
         Begin an upload.
@@ -133,6 +135,7 @@ class Uploads:
         name = key_bytes(key)
         return await self._shelf.call(lambda: self._find(bucket, name, upload_id))
 
+    @counted("UploadPart")
     async def put_part(
         self, bucket: Bucket, key: str, upload_id: str, number: int, segments: Sequence[Segment], etag: str
     ) -> Part:
@@ -172,6 +175,7 @@ class Uploads:
             self._shelf.files.delete(segments)
             raise
 
+    @counted("CompleteMultipartUpload")
     async def complete(
         self,
         bucket: Bucket,
@@ -218,6 +222,7 @@ class Uploads:
 
         return await self._shelf.change(write)
 
+    @counted("AbortMultipartUpload")
     async def abort(self, bucket: Bucket, key: str, upload_id: str) -> None:
         """
         Forget an upload and its parts.
@@ -235,6 +240,7 @@ class Uploads:
 
         await self._shelf.change(delete)
 
+    @counted("ListParts")
     async def parts(self, bucket: Bucket, key: str, upload_id: str) -> tuple[Upload, list[Part]]:
         """
         Return an upload and its parts by number.
@@ -245,6 +251,7 @@ class Uploads:
         name = key_bytes(key)
         return await self._shelf.call(lambda: (self._find(bucket, name, upload_id), self._parts(upload_id)))
 
+    @counted("ListMultipartUploads")
     async def of_bucket(self, bucket: Bucket, prefix: bytes = b"") -> list[Upload]:
         """Return the uploads that are under way, by key and id."""
         end = end_of(prefix)

@@ -185,6 +185,40 @@ def test_operations_and_size_of_a_namespace(shop: CloudAccount) -> None:
     ]
 
 
+def test_operations_and_size_of_a_bucket(account: CloudAccount) -> None:
+    """Operations of R2 are counted under its own names for them, refused ones too; the size is the present one."""
+    account.result("POST", "/r2/buckets", json={"name": "files"})
+    objects = "/r2/buckets/files/objects"
+    account.result("PUT", f"{objects}/a", content=b"12345")
+    account.api.get(f"{account.root}{objects}/a")
+    account.api.get(f"{account.root}{objects}/missing")
+    account.api.delete(f"{account.root}{objects}/a")
+    account.result("PUT", f"{objects}/b", content=b"123")
+
+    found = ask(
+        account,
+        HEAD
+        + """ {
+          r2OperationsAdaptiveGroups(
+            limit: 100, filter: {bucketName: "files", datetime_geq: $start}, orderBy: [actionType_ASC, actionStatus_ASC]
+          ) { sum { requests responseObjectSize } dimensions { actionType actionStatus } }
+          r2StorageAdaptiveGroups(limit: 1, filter: {bucketName: "files"}, orderBy: [datetime_DESC]) {
+            max { objectCount payloadSize }
+          }
+        } } }""",
+    )
+
+    operations = {
+        (group["dimensions"]["actionType"], group["dimensions"]["actionStatus"]): tuple(group["sum"].values())
+        for group in found["r2OperationsAdaptiveGroups"]
+    }
+    assert operations[("PutObject", "success")] == (2, 0)
+    assert operations[("GetObject", "success")] == (1, 5)
+    assert operations[("GetObject", "userError")] == (1, 0)
+    assert operations[("DeleteObjects", "success")][0] == 1
+    assert found["r2StorageAdaptiveGroups"] == [{"max": {"objectCount": 1, "payloadSize": 3}}]
+
+
 @pytest.mark.parametrize(
     ("query", "message", "path"),
     [
