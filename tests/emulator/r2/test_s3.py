@@ -1,0 +1,310 @@
+"""The S3 endpoint in what obstore doesn't ask for: answers as they are on the wire."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zlib
+from xml.etree import ElementTree
+
+import httpx
+import obstore
+import pytest
+from obstore.store import S3Store
+
+from tests.emulator.r2.conftest import Keys, Signed
+from tests.fixtures.embedded_cloud import CloudAccount
+
+PART = 5 * 1024**2
+
+
+def tree(answer: httpx.Response) -> ElementTree.Element:
+    """Return the answer's XML without namespaces."""
+    assert answer.headers["content-type"] == "application/xml"
+    found = ElementTree.fromstring(answer.content)
+    for element in found.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return found
+
+
+def texts(answer: httpx.Response, path: str) -> list[str]:
+    """Return the texts of all elements at *path*."""
+    return [element.text or "" for element in tree(answer).findall(path)]
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str]:
+    """Return the status and code of a refusal."""
+    return answer.status_code, texts(answer, "Code")[0]
+
+
+def test_buckets_are_made_listed_and_removed(s3: httpx.Client) -> None:
+    """Buckets can be had over S3 alone; names and locations are checked; one with objects stays."""
+    hint = b"<CreateBucketConfiguration><LocationConstraint>apac</LocationConstraint></CreateBucketConfiguration>"
+
+    assert s3.put("/second", content=hint).status_code == 200
+    assert s3.put("/first").status_code == 200
+    assert refusal(s3.put("/first")) == (409, "BucketAlreadyOwnedByYou")
+    assert refusal(s3.put("/NoName")) == (400, "InvalidBucketName")
+    assert refusal(s3.put("/third", content=b"<CreateBucketConfiguration>")) == (400, "MalformedXML")
+    assert texts(s3.get("/"), "Buckets/Bucket/Name") == ["first", "second"]
+    assert texts(s3.get("/?max-keys=1&start-after=first"), "Buckets/Bucket/Name") == ["second"]
+    assert tree(s3.get("/second?location")).text == "APAC"
+    assert s3.head("/first").status_code == 200
+    assert s3.head("/never").status_code == 404
+
+    s3.put("/first/key", content=b"x")
+
+    assert refusal(s3.delete("/first")) == (409, "BucketNotEmpty")
+    assert s3.delete("/first/key").status_code == 204
+    assert s3.delete("/first").status_code == 204
+    assert refusal(s3.get("/first?list-type=2")) == (404, "NoSuchBucket")
+
+
+def test_ranges_are_answered_as_http_says(s3: httpx.Client, store: S3Store) -> None:
+    """Ranges give 206 and what they mean; behind the end 416; nonsense gives everything."""
+    obstore.put(store, "k", b"0123456789")
+
+    def get(header: str) -> tuple[int, str, str | None]:
+        answer = s3.get("/things/k", headers={"range": header})
+        return answer.status_code, answer.text, answer.headers.get("content-range")
+
+    assert get("bytes=2-4") == (206, "234", "bytes 2-4/10")
+    assert get("bytes=8-99") == (206, "89", "bytes 8-9/10")
+    assert get("bytes=-3") == (206, "789", "bytes 7-9/10")
+    assert get("bytes=-99") == (206, "0123456789", "bytes 0-9/10")
+    assert get("lines=1-2") == (200, "0123456789", None)
+    assert get("bytes=4-2") == (200, "0123456789", None)
+    for behind in ("bytes=10-", "bytes=99-100", "bytes=-0"):
+        assert refusal(s3.get("/things/k", headers={"range": behind})) == (416, "InvalidRange")
+    assert s3.head("/things/k", headers={"range": "bytes=1-2"}).headers["content-length"] == "2"
+
+
+def test_conditions_are_answered_as_http_says(s3: httpx.Client, store: S3Store) -> None:
+    """304 for what the client has, 412 for what isn't as it must be, on reads and on writes."""
+    tag = obstore.put(store, "k", b"content")["e_tag"]
+    modified = s3.head("/things/k").headers["last-modified"]
+
+    def get(**headers: str | None) -> int:
+        given = {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
+        return s3.get("/things/k", headers=given).status_code
+
+    assert get(if_none_match=tag) == 304
+    assert get(if_none_match='"other"') == 200
+    assert get(if_match='"other"') == 412
+    assert get(if_match=f'"other", {tag}') == 200
+    assert get(if_modified_since=modified) == 304
+    assert get(if_unmodified_since=modified) == 200
+    assert get(if_unmodified_since="Thu, 01 Jan 1970 00:00:00 GMT") == 412
+    assert get(if_modified_since="yesterday") == 200
+    assert refusal(s3.put("/things/new", content=b"x", headers={"if-match": "*"})) == (412, "PreconditionFailed")
+    assert refusal(s3.put("/things/k", content=b"x", headers={"if-none-match": "*"})) == (412, "PreconditionFailed")
+    assert s3.get("/things/k").text == "content"
+
+
+def test_metadata_goes_around_in_headers(s3: httpx.Client, store: S3Store) -> None:
+    """HTTP metadata, custom metadata in any alphabet, and overrides of the answer's headers."""
+    headers = {
+        "cache-control": "no-store",
+        "content-disposition": "attachment",
+        "content-type": "text/x",
+        "expires": "Sun, 09 Sep 2001 01:46:40 GMT",
+        "x-amz-meta-plain": "value",
+        "x-amz-meta-other": "=?UTF-8?B?Z3LDvG4=?=",
+        "x-amz-storage-class": "STANDARD_IA",
+    }
+
+    s3.put("/things/k", content=b"x", headers=headers)
+    got = s3.get("/things/k?response-content-type=text%2Fy")
+
+    assert {name: got.headers[name] for name in headers} == {**headers, "content-type": "text/y"}
+    too_large = s3.put("/things/k", content=b"y", headers={"x-amz-meta-a": "b" * 8192})
+    assert refusal(too_large) == (400, "MetadataTooLarge")
+    assert s3.get("/things/k").content == b"x"
+
+
+@pytest.mark.parametrize("name", ["crc32", "crc32c", "crc64nvme", "sha1", "sha256"])
+def test_checksums_are_checked_and_kept(s3: httpx.Client, store: S3Store, name: str) -> None:
+    """A body that isn't what its checksum says is refused and writes nothing; a right one is given back."""
+    # Of "123456789": the check values in the catalogue of CRCs, and hashlib's.
+    digits = {
+        "crc32": f"{zlib.crc32(b'123456789'):08x}",
+        "crc32c": "e3069283",
+        "crc64nvme": "ae8b14860a799888",
+        "sha1": hashlib.sha1(b"123456789").hexdigest(),
+        "sha256": hashlib.sha256(b"123456789").hexdigest(),
+    }
+    told = {f"x-amz-checksum-{name}": base64.b64encode(bytes.fromhex(digits[name])).decode()}
+
+    assert refusal(s3.put("/things/k", content=b"12345678", headers=told)) == (400, "BadDigest")
+    assert s3.head("/things/k").status_code == 404
+    assert s3.put("/things/k", content=b"123456789", headers=told).status_code == 200
+    got = s3.get("/things/k", headers={"x-amz-checksum-mode": "ENABLED"})
+    assert {key: got.headers[key] for key in told} == told
+
+
+def test_a_body_must_be_what_was_signed(account: CloudAccount, s3: httpx.Client, store: S3Store, keys: Keys) -> None:
+    """Another body under a good signature, a wrong Content-MD5 and a missing length write nothing."""
+    request = s3.build_request("PUT", "/things/k", content=b"signed")
+    signed = next(Signed(keys).auth_flow(request))
+    forged = httpx.put(str(signed.url), content=b"forged", headers=dict(signed.headers), trust_env=False)
+    digest = base64.b64encode(hashlib.md5(b"other").digest()).decode()
+
+    assert refusal(forged) == (400, "XAmzContentSHA256Mismatch")
+    assert refusal(s3.put("/things/k", content=b"x", headers={"content-md5": digest})) == (400, "BadDigest")
+    assert refusal(s3.put("/things/k", content=b"x", headers={"content-md5": "nonsense"})) == (400, "InvalidDigest")
+    assert s3.head("/things/k").status_code == 404
+
+
+def test_uploads_and_parts_are_listed(s3: httpx.Client, store: S3Store) -> None:
+    """What is under way can be found again, page by page, and ended; the bucket can't go before."""
+    first = texts(s3.post("/things/a/1?uploads"), "UploadId")[0]
+    second = texts(s3.post("/things/b?uploads"), "UploadId")[0]
+    for number in (1, 2, 3):
+        s3.put(f"/things/a/1?partNumber={number}&uploadId={first}", content=b"x" * number)
+
+    page = s3.get(f"/things/a/1?uploadId={first}&max-parts=2")
+    rest = s3.get(f"/things/a/1?uploadId={first}&part-number-marker={texts(page, 'NextPartNumberMarker')[0]}")
+
+    assert [texts(one, "Part/PartNumber") for one in (page, rest)] == [["1", "2"], ["3"]]
+    assert texts(rest, "Part/Size") == ["3"]
+    assert texts(s3.get("/things?uploads"), "Upload/Key") == ["a/1", "b"]
+    assert texts(s3.get("/things?uploads&max-uploads=1"), "NextKeyMarker") == ["a/1"]
+    assert texts(s3.get("/things?uploads&delimiter=/"), "CommonPrefixes/Prefix") == ["a/"]
+    assert refusal(s3.delete("/things")) == (409, "BucketNotEmpty")
+    for key, upload in (("a/1", first), ("b", second)):
+        assert s3.delete(f"/things/{key}?uploadId={upload}").status_code == 204
+    assert refusal(s3.get(f"/things/a/1?uploadId={first}")) == (404, "NoSuchUpload")
+    assert s3.delete("/things").status_code == 204
+
+
+def complete(s3: httpx.Client, url: str, *parts: tuple[int, str]) -> httpx.Response:
+    """Complete an upload with those parts."""
+    items = "".join(f"<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>" for number, tag in parts)
+    return s3.post(url, content=f"<CompleteMultipartUpload>{items}</CompleteMultipartUpload>".encode())
+
+
+def test_parts_must_fit(s3: httpx.Client, store: S3Store) -> None:
+    """Order, tags and sizes of parts are checked as R2 does; a part may be a range of another object."""
+    obstore.put(store, "source", b"s" * PART + b"tail", use_multipart=False)
+    upload = texts(s3.post("/things/made?uploads"), "UploadId")[0]
+    url = f"/things/made?uploadId={upload}"
+
+    def copied(number: int, span: str) -> str:
+        headers = {"x-amz-copy-source": "/things/source", "x-amz-copy-source-range": span}
+        return texts(s3.put(f"{url}&partNumber={number}", headers=headers), "ETag")[0]
+
+    one, two = copied(1, f"bytes=0-{PART - 1}"), copied(2, f"bytes={PART}-")
+    small = s3.put(f"{url}&partNumber=3", content=b"x").headers["etag"]
+
+    assert refusal(complete(s3, url, (2, two), (1, one))) == (400, "InvalidPartOrder")
+    assert refusal(complete(s3, url, (1, two), (2, one))) == (400, "InvalidPart")
+    assert refusal(complete(s3, url, (1, one), (2, two), (3, small))) == (400, "EntityTooSmall")
+    assert refusal(complete(s3, url)) == (400, "MalformedXML")
+    assert refusal(s3.put(f"{url}&partNumber=10001", content=b"x")) == (400, "InvalidArgument")
+    made = complete(s3, url, (1, one), (2, two))
+    assert texts(made, "Key") == ["made"]
+    assert s3.get("/things/made", headers={"range": "bytes=-6"}).content == b"sstail"
+    assert refusal(complete(s3, url, (1, one), (2, two))) == (404, "NoSuchUpload")
+
+
+def test_copies_take_or_replace_metadata(s3: httpx.Client, store: S3Store) -> None:
+    """COPY, REPLACE and MERGE are heeded, and so are conditions on the source and on the destination."""
+    s3.put("/things/a b", content=b"x", headers={"content-type": "text/x", "x-amz-meta-one": "1"})
+
+    def copy(**headers: str) -> httpx.Response:
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        return s3.put("/things/to", headers={"x-amz-copy-source": "things/a%20b", "x-amz-meta-two": "2", **given})
+
+    def custom() -> dict[str, str]:
+        headers = s3.head("/things/to").headers
+        return {name: value for name, value in headers.items() if name.startswith("x-amz-meta")}
+
+    copy()
+    assert custom() == {"x-amz-meta-one": "1"}
+    copy(x_amz_metadata_directive="REPLACE")
+    assert custom() == {"x-amz-meta-two": "2"}
+    copy(x_amz_metadata_directive="MERGE")
+    assert custom() == {"x-amz-meta-one": "1", "x-amz-meta-two": "2"}
+    assert refusal(copy(x_amz_copy_source_if_match='"other"')) == (412, "PreconditionFailed")
+    assert refusal(copy(cf_copy_destination_if_none_match="*")) == (412, "PreconditionFailed")
+    assert refusal(s3.put("/things/to", headers={"x-amz-copy-source": "things/none"})) == (404, "NoSuchKey")
+
+
+def test_lists_of_both_kinds_agree(s3: httpx.Client, store: S3Store) -> None:
+    """Tokens, markers, start-after, url encoding and empty pages; a made-up token is refused."""
+    for key in ("a/1", "a/2", "b", "c d", "\u00fc"):
+        obstore.put(store, key, b"x")
+
+    first = s3.get("/things?list-type=2&max-keys=2&delimiter=/")
+    token = texts(first, "NextContinuationToken")[0]
+    second = s3.get("/things", params={"list-type": "2", "continuation-token": token, "encoding-type": "url"})
+    marked = s3.get("/things?max-keys=2&delimiter=/")
+
+    assert (texts(first, "CommonPrefixes/Prefix"), texts(first, "Contents/Key")) == (["a/"], ["b"])
+    assert texts(second, "Contents/Key") == ["c%20d", "%C3%BC"]
+    assert (texts(marked, "NextMarker"), texts(marked, "Contents/Key")) == (["b"], ["b"])
+    assert texts(s3.get("/things?marker=b"), "Contents/Key") == ["c d", "\u00fc"]
+    assert texts(s3.get("/things?list-type=2&start-after=a%2F1&prefix=a"), "Contents/Key") == ["a/2"]
+    assert texts(s3.get("/things?list-type=2&max-keys=0"), "KeyCount") == ["0"]
+    assert refusal(s3.get("/things?list-type=2&continuation-token=made-up")) == (400, "InvalidArgument")
+    assert refusal(s3.get("/things?list-type=2&encoding-type=xml")) == (400, "InvalidArgument")
+    assert refusal(s3.get("/things?list-type=2&max-keys=-1")) == (400, "InvalidArgument")
+
+
+def test_deleting_many_tells_of_each(s3: httpx.Client, store: S3Store) -> None:
+    """Each key has its line unless it is asked to be quiet; keys that can't be have an error."""
+    obstore.put(store, "a", b"x")
+    items = f"<Object><Key>a</Key></Object><Object><Key>{'k' * 1025}</Key></Object>"
+
+    told = s3.post("/things?delete", content=f"<Delete>{items}</Delete>".encode())
+    quiet = s3.post("/things?delete", content=f"<Delete><Quiet>true</Quiet>{items}</Delete>".encode())
+
+    assert (texts(told, "Deleted/Key"), texts(told, "Error/Code")) == (["a"], ["InvalidObjectName"])
+    assert texts(quiet, "Deleted/Key") == []
+    for body in (
+        b"",
+        b"<Delete/>",
+        b"<!DOCTYPE x><Delete/>",
+        b"{}",
+        b"<Delete>" + b"<Object><Key>a</Key></Object>" * 1001,
+    ):
+        assert refusal(s3.post("/things?delete", content=body)) == (400, "MalformedXML")
+
+
+def test_what_is_not_served_says_so(s3: httpx.Client, store: S3Store) -> None:
+    """Operations of S3 that R2 or we don't have are 501 or 405, never a silent success."""
+    encrypted = {"x-amz-server-side-encryption-customer-algorithm": "AES256"}
+
+    assert refusal(s3.get("/things?acl")) == (501, "NotImplemented")
+    assert refusal(s3.put("/things/k?tagging", content=b"x")) == (501, "NotImplemented")
+    assert refusal(s3.put("/things/k", content=b"x", headers=encrypted)) == (501, "NotImplemented")
+    assert refusal(s3.post("/things/k")) == (405, "MethodNotAllowed")
+    assert refusal(s3.put("/")) == (405, "MethodNotAllowed")
+
+
+@pytest.mark.parametrize(
+    "key", ["..", "../../etc/passwd", "a//b", "/lead", "%2e%2e%2f", "a\x00b", "a\nb", "a?b#c&d=e+f"]
+)
+def test_keys_are_only_names(account: CloudAccount, s3: httpx.Client, store: S3Store, key: str) -> None:
+    """Keys that would be tricks as paths are names like any other."""
+    quoted = "".join(f"%{byte:02X}" for byte in key.encode())
+
+    assert s3.put(f"/things/{quoted}", content=key.encode()).status_code == 200
+    assert s3.get(f"/things/{quoted}").content == key.encode()
+    listed = account.result("GET", "/r2/buckets/things/objects")
+    assert [one["key"] for one in listed] == [key]
+
+
+def test_the_hostname_of_an_account_works_too(account: CloudAccount, keys: Keys, store: S3Store) -> None:
+    """The endpoint answers at <account>.r2.cloudflarestorage.com, with the bucket in the path or in the name."""
+    obstore.put(store, "k", b"x")
+    host = f"{account.account_id}.r2.cloudflarestorage.com"
+
+    def get(hostname: str, path: str) -> httpx.Response:
+        with httpx.Client(base_url=account.cloud.edge_url, auth=Signed(keys), trust_env=False) as client:
+            return client.get(path, headers={"host": hostname})
+
+    assert get(host, "/things/k").content == b"x"
+    assert get(f"things.{host}", "/k").content == b"x"
+    assert refusal(get(f"{account.account_id}.eu.r2.cloudflarestorage.com", "/things/k")) == (404, "NoSuchBucket")
+    assert get("things.example.r2.cloudflarestorage.com", "/k").status_code == 405
