@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -18,12 +20,11 @@ exhaustive = pytest.mark.exhaustive
 pytestmark = pytest.mark.timeout(900)
 
 
-def answer(project: Project, worker: str = "shop", path: str = "/") -> dict[str, Any]:
+def answer(project: Project, worker: str = "shop", path: str = "/") -> Any:
     """What the Worker says to a visitor."""
     response = project.account.visit(project.account.hostname(worker), path)
     assert response.status_code == 200, f"{response.status_code} {response.text}"
-    found: dict[str, Any] = response.json()
-    return found
+    return response.json()
 
 
 def test_deploy_again_replaces_the_code(project: Project) -> None:
@@ -322,6 +323,24 @@ def test_secrets_are_refused_while_the_newest_version_isnt_live(project: Project
 
 
 @exhaustive
+def test_secrets_of_versions(project: Project) -> None:
+    """`versions secret` sets, lists and deletes secrets in versions that wait to be deployed."""
+    project.run("deploy")
+    (project.folder / "secrets.json").write_text(json.dumps({"SECRET": "one", "OTHER": "two"}))
+    project.run("versions", "secret", "bulk", "secrets.json")
+    bulk = project.account.result("GET", "/workers/scripts/shop/versions")["items"][0]["id"]
+    project.run("versions", "secret", "delete", "SECRET")
+    deleted = project.account.result("GET", "/workers/scripts/shop/versions")["items"][0]["id"]
+    project.run("versions", "deploy", f"{deleted}@100%", "-y")
+    listed = project.run("versions", "secret", "list")
+
+    assert project.account.visit(project.account.preview("shop", bulk)).json()["secret"] == "one"
+    assert answer(project)["secret"] is None
+    assert "OTHER" in listed
+    assert "SECRET" not in listed.replace("Secret", "")
+
+
+@exhaustive
 def test_a_rollback_over_changed_secrets_is_forced(project: Project) -> None:
     """A rollback to a version with another secret is refused with 10220 first; wrangler then forces it."""
     project.run("deploy")
@@ -360,6 +379,9 @@ def test_d1_execute_export_and_time_travel(project: Project) -> None:
     emptied = answer(project, path="/rows")
     project.run("d1", "time-travel", "restore", "notes", "--bookmark", bookmark, "--json")
     restored = answer(project, path="/rows")
+    insights = json.loads(project.run("d1", "insights", "notes", "--sort-by", "count", "--limit", "20"))
+    at = datetime.now(UTC).isoformat()
+    project.run("d1", "time-travel", "restore", "notes", "--timestamp", at, "--json")
     selected = json.loads(
         project.run("d1", "execute", "notes", "--remote", "--json", "--command", "SELECT count(*) AS n FROM notes")
     )
@@ -369,6 +391,11 @@ def test_d1_execute_export_and_time_travel(project: Project) -> None:
     assert emptied == []
     assert restored == before
     assert info["uuid"] == database["uuid"]
+    # The table, and the imported file as one; two rows.
+    assert (info["write_queries_24h"], info["rows_written_24h"]) == (2, 4)
+    assert {"query": "DELETE FROM notes", "numberOfTimesRun": 1}.items() <= next(
+        entry for entry in insights if entry["query"].startswith("DELETE")
+    ).items()
     assert "INSERT INTO" in (project.folder / "dump.sql").read_text()
     assert selected[0]["results"] == [{"n": 2}]
     assert project.account.result("GET", "/d1/database") == []
@@ -416,14 +443,42 @@ def test_kv_keys_reach_the_worker(project: Project) -> None:
     project.run("kv", "key", "delete", "a/b c", *there)
     left = [key["name"] for key in json.loads(project.run("kv", "key", "list", *there))]
     gone = project.account.visit(project.account.hostname("shop"), "/kv?key=k0").text
+    project.run("kv", "key", "put", "meta", "v", "--metadata", '{"a":1}', "--ttl", "3600", *there)
+    (meta,) = (key for key in json.loads(project.run("kv", "key", "list", *there)) if key["name"] == "meta")
+    project.run("kv", "namespace", "rename", "--namespace-id", namespace, "--new-name", "renamed")
+    renamed = json.loads(project.run("kv", "namespace", "list"))[0]["title"]
     project.run("delete", "--force")
     project.run("kv", "namespace", "delete", "--namespace-id", namespace)
 
     assert by_worker == by_wrangler == "value"
     assert names == ["a/b c", "k0", "k1", "k2"]
+    assert meta["metadata"] == {"a": 1}
+    assert meta["expiration"] > time.time()
+    assert renamed == "renamed"
     assert '"k1"' in got
     assert (left, gone) == (["k2"], "nothing")
     assert json.loads(project.run("kv", "namespace", "list")) == []
+
+
+@exhaustive
+def test_buckets_and_objects(project: Project) -> None:
+    """Buckets are made, shown and removed; an object comes back as it was put, until it is deleted."""
+    project.run("r2", "bucket", "create", "files")
+    listed = project.run("r2", "bucket", "list")
+    content = bytes(range(256)) * 40
+    (project.folder / "picture.bin").write_bytes(content)
+    project.run("r2", "object", "put", "files/dir/picture.bin", "--file", "picture.bin", "--remote")
+    info = project.run("r2", "bucket", "info", "files")
+    project.run("r2", "object", "get", "files/dir/picture.bin", "--file", "back.bin", "--remote")
+    project.run("r2", "object", "delete", "files/dir/picture.bin", "--remote")
+    gone = project.attempt("r2", "object", "get", "files/dir/picture.bin", "--file", "gone.bin", "--remote")
+    project.run("r2", "bucket", "delete", "files")
+
+    assert "files" in listed
+    assert re.search(r"object_count:\s+1\b", info)
+    assert (project.folder / "back.bin").read_bytes() == content
+    assert gone.returncode == 1
+    assert project.account.result("GET", "/r2/buckets") == {"buckets": []}
 
 
 @exhaustive

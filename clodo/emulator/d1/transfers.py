@@ -242,7 +242,9 @@ class Transfers:
                 count, meta = load(opened.engine, file, task.raise_if_unwatched)
             return count, meta, write_bookmark(opened.history.newest, database.key)
 
+        began = time.perf_counter()
         count, meta, bookmark = await opened.call(read)
+        self._databases.count_import(database, meta, time.perf_counter() - began)
         opened.rotate_if_long()
         meta.update(self._databases.served(database, meta["duration"]))
         task.messages.append(f"Processed {count} queries.")
