@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clodo.cli.options import TARGET_FORM, JsonOption, TargetArgument, WorkspaceOption
+from clodo.cli.options import TARGET_FORM, JsonOption, TargetArgument, WorkspaceOption, YesOption
 from clodo.cli.outcomes import CHANGES_PENDING
-from clodo.cli.output import moment, say, short, show, show_json, show_table
+from clodo.cli.output import ask, moment, say, short, show, show_json, show_table
 from clodo.cli.session import open_ledger, open_workspace, prefect_for, workspace_folder
-from clodo.errors import BadUsage
+from clodo.errors import BadUsage, VerificationFailed
 
 if TYPE_CHECKING:
     from clodo.workspace.differences import Difference
@@ -210,6 +210,58 @@ def history(
         for row, release in zip(rows, releases, strict=False)
     ]
     show_table(("release", "started (UTC)", "state", "config", "changed"), shown, empty="No releases yet.")
+
+
+@app.command("migrate")
+def migrate_config(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the diff and write nothing.")] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="With --dry-run: end with 5 if something would be written.")
+    ] = False,
+    yes: YesOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Move what older layouts say (config/base, config/environments, src/config/domains.js) into the wrangler configs.
+
+    Shows the diff and asks. Comments and order stay, all files are written or none, and the workspace is read again
+    before it counts. Older files that nothing needs any more are removed; JavaScript stays, the Worker may import it.
+
+    With --json: {"written": bool, "files": [path], "diff", "notes": [text]}.
+
+    Exit status: 0 migrated, or nothing to do; 2 bad configuration, 4 declined, or a file was changed meanwhile, 5 with
+    --dry-run --exit-code if something would be written.
+    """
+    from clodo.workspace.editing import applied
+    from clodo.workspace.layouts.migration import plan_migration
+    from clodo.workspace.workspace import Workspace
+
+    root = workspace_folder(context, workspace)
+    before = Workspace.load(root)
+    plan = plan_migration(root)
+    diff = "".join(edit.diff(root) for edit in plan.edits)
+    notes = [_from(root, note) for note in plan.notes]
+    if not as_json:
+        show(diff.rstrip("\n") if diff else "Nothing in this workspace is laid out in an older way.")
+        for note in notes:
+            say(f"Note: {note}")
+    is_written = False
+    if plan.has_changes and not dry_run:
+        ask(f"Write {len(plan.edits)} files?", yes=yes)
+        with applied(plan.edits):
+            after = Workspace.load(root)
+            if after.targets != before.targets:
+                raise VerificationFailed("The workspace would have other targets; every file is as it was.")
+        is_written = True
+    if as_json:
+        files = [_from(root, str(edit.file)) for edit in plan.edits]
+        show_json({"written": is_written, "files": files, "diff": diff, "notes": notes})
+    elif is_written:
+        say(f"Wrote {len(plan.edits)} files.")
+    if dry_run and exit_code and plan.has_changes:
+        raise typer.Exit(CHANGES_PENDING)
 
 
 def _compare(loaded: Workspace, before: str, after: str) -> tuple[Difference, ...]:

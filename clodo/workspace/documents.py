@@ -33,12 +33,15 @@ class Document:
         lines: Line (from 1) of each key path, ``("d1_databases", 0, "binding")``.
 
         text: The file as it was read, without a byte order mark.
+
+        elsewhere: ``file:line`` of those key paths that another file says (see `clodo.workspace.layouts`).
     """
 
     file: Path
     data: dict[str, Any]
     lines: Mapping[KeyPath, int] = field(repr=False)
     text: str = field(default="", repr=False)
+    elsewhere: Mapping[KeyPath, str] = field(default_factory=dict, repr=False)
 
     def line_of(self, path: Sequence[str | int]) -> int:
         """Return the line of *path*, or of its nearest ancestor that has one; 1 when none has."""
@@ -51,6 +54,11 @@ class Document:
 
     def place_of(self, path: Sequence[str | int]) -> str:
         """Return ``file:line`` of *path*."""
+        at = tuple(path)
+        while at and self.elsewhere and at not in self.lines:
+            if at in self.elsewhere:
+                return self.elsewhere[at]
+            at = at[:-1]
         return f"{self.file}:{self.line_of(path)}"
 
     def error(self, path: Sequence[str | int], what: str, *, hint: str | None = None) -> BadConfiguration:
@@ -74,6 +82,16 @@ def read_document(file: Path, *, content: bytes | None = None) -> Document:
     if file.suffix == ".toml":
         return _read_toml(file, text)
     return _read_json(file, text)
+
+
+def read_text(file: Path) -> str:
+    """
+    Read a text file of the user's; a byte order mark is left out, CRLF becomes a newline.
+
+    Raises:
+        BadConfiguration: It can't be read, is larger than MAX_FILE_BYTES, or is not UTF-8.
+    """
+    return _decode(file, _read(file))
 
 
 def nearest(name: str, names: Sequence[str]) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any
 from clodo.logs import MASK, PROCESS_SECRETS
 from clodo.workspace.documents import KeyPath
 from clodo.workspace.effective_config import EffectiveConfig
+from clodo.workspace.layouts.domains_file import find_domains_file, read_domains_file
 from clodo.workspace.targets import Target
 from clodo.workspace.workspace import Workspace
 
@@ -83,6 +84,7 @@ def effective_values(workspace: Workspace, target: Target) -> tuple[Value, ...]:
         values.append(Value(f"secrets.{name}", "required", portfolio.place_of("services", target.service, "secrets")))
     for name in effective.required_secrets:
         values.append(Value(f"secrets.{name}", "required", effective.place_of("secrets", "required")))
+    values += _older_values(target, effective)
     return by_path(values)
 
 
@@ -114,6 +116,23 @@ def looks_secret(name: str, value: Any) -> bool:
     if not isinstance(value, str) or not value:
         return False
     return bool(_SECRET_NAME.search(name) or _LOGIN_IN_URL.search(value) or PROCESS_SECRETS.field(name, value) == MASK)
+
+
+def _older_values(target: Target, effective: EffectiveConfig) -> Iterator[Value]:
+    """Yield what an older layout's ``domains.js`` says of *target*; what it adds to the wrangler config is in there."""
+    file = find_domains_file(effective.folder)
+    if file is None:
+        return
+    for domain in read_domains_file(file).domains:
+        said = {
+            "account_id": domain.account_id,
+            "zone_id": domain.zone_id,
+            "host": domain.hosts.get(target.environment),
+            **{f"databases.{name}": database for name, database in domain.databases.items()},
+        }
+        for name, value in said.items():
+            if value is not None:
+                yield Value(f"domains.{domain.name}.{name}", value.value, value.place)
 
 
 def _alias(key: str) -> str:

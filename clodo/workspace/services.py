@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from clodo.errors import BadConfiguration, ServiceNotFound
+from clodo.workspace.layouts.base_files import LayerReader
 from clodo.workspace.wrangler_config import WranglerConfig, find_config
 
 PassOver = Callable[[BadConfiguration], None]
@@ -46,9 +47,10 @@ def discover(root: Path, pass_over: PassOver | None = None) -> tuple[Service, ..
         BadConfiguration: A config is broken, or two services have one name.
     """
     found: dict[str, Service] = {}
+    layers = LayerReader(root)
     for file in sorted(config_files(root.absolute())):
         try:
-            config = WranglerConfig.read(file)
+            config = layers.read_config(file)
         except BadConfiguration as error:
             if pass_over is None:
                 raise

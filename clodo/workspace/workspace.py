@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from clodo.errors import BadConfiguration, Failed, NoSpaceLeft
+from clodo.errors import BadConfiguration, Failed, NoSpaceLeft, TargetNotFound
 from clodo.workspace import services as service_finding
 from clodo.workspace.documents import did_you_mean
 from clodo.workspace.effective_config import EffectiveConfig
 from clodo.workspace.graph import Graph, Node, Use
+from clodo.workspace.hostnames import target_of_host
 from clodo.workspace.portfolio import FILE_NAME, Portfolio
 from clodo.workspace.services import PassOver, Service
 from clodo.workspace.targets import Target, find_target
@@ -82,12 +83,22 @@ class Workspace:
         """
         Return the target that *text* names; a bare ``api`` means the default environment.
 
+        A hostname names the target that serves it, by its routes or an older layout's ``domains.js``.
+
         Raises:
             BadUsage: Not of a target's form.
 
             TargetNotFound: No such target; the hint lists the nearest.
+
+            AmbiguousName: Several targets serve the hostname.
         """
-        return find_target(text, self.targets, default_environment=self.portfolio.default_environment)
+        try:
+            return find_target(text, self.targets, default_environment=self.portfolio.default_environment)
+        except TargetNotFound:
+            found = target_of_host(text, self._effective)
+            if found is None:
+                raise
+            return found
 
     def service(self, name: str) -> Service:
         """

@@ -9,13 +9,16 @@ from pathlib import Path
 from time import monotonic
 
 from clodo.errors import BadConfiguration, ClodoError, ToolchainMissing
+from clodo.workspace.documents import read_document
 from clodo.workspace.effective_config import EffectiveConfig
+from clodo.workspace.layouts.base_files import LayerReader, with_layers
 from clodo.workspace.portfolio import FILE_NAME, Portfolio
 from clodo.workspace.services import config_files
 from clodo.workspace.targets import Target
 from clodo.workspace.validation.account_rules import AccountLookup, account_findings
 from clodo.workspace.validation.config_rules import config_findings
 from clodo.workspace.validation.finding import Finding, Severity, finding_at, finding_of, in_order
+from clodo.workspace.validation.older_rules import older_findings
 from clodo.workspace.validation.schema import ConfigSchema
 from clodo.workspace.workspace import Workspace, environments_of
 from clodo.workspace.wrangler_config import WranglerConfig
@@ -69,14 +72,17 @@ def validate(
     configs: list[WranglerConfig] = []
     schema = _schema(schema_file, root, findings)
     files = sorted(config_files(root))
+    reader = LayerReader(root)
     for file in files:
         try:
-            config = WranglerConfig.read(file)
+            layers = reader.of(file.parent)
+            config = WranglerConfig.from_document(with_layers(read_document(file), layers))
         except BadConfiguration as error:
             findings.append(finding_of(error, "unreadable", otherwise=str(file)))
             continue
         configs.append(config)
         findings += config_findings(config, root)
+        findings += older_findings(config, layers)
         if schema is not None:
             findings += schema.findings(config.document)
     portfolio = _portfolio(root, findings)
