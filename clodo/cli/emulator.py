@@ -64,7 +64,8 @@ def start(
     can read.
 
     With --json, one document on standard output once it answers: {"url", "edge_url", "pid", "account_id", "token",
-    "subdomain", "zone", "zone_id", "admin_token", "started_on"}. The same stands in emulator.json in the data folder.
+    "subdomain", "zone", "zone_id", "r2_url", "r2_access_key_id", "admin_token", "started_on"}. The same stands in
+    emulator.json in the data folder.
 
     Exit status: 0 stopped when told to, 1 the port is in use or workerd is missing, 2 usage, 11 the data folder is in
     use.
@@ -100,6 +101,7 @@ def start(
         show(f"Workers answer at <worker>.{state['subdomain']}.workers.dev, through the same port")
         if state["zone"]:
             show(f"Zone              {state['zone']}")
+        show(f"R2 over S3        {state['r2_url']}, access key {state['r2_access_key_id']}, secret: the token's SHA-256")
         show("")
         show(f"export CLOUDFLARE_API_BASE_URL={state['url']}")
         show(f"export CLOUDFLARE_ACCOUNT_ID={state['account_id']}")
@@ -115,7 +117,7 @@ def status(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None
     """
     Show what runs on the embedded cloud: Workers, versions, requests, errors, memory.
 
-    With --json: {"url", "edge_url", "pid", "account_id", "seconds", "calls", "faults", "rate_limit",
+    With --json: {"url", "edge_url", "r2_url", "pid", "account_id", "seconds", "calls", "faults", "rate_limit",
     "ignore_overrides", "workers": [{"account_id", "script", "version_id", "requests", "errors", "responses",
     "in_flight", "pid", "memory_bytes"}]}. The keys are in emulator.json, not here.
 
@@ -123,11 +125,13 @@ def status(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None
     """
     state = _running(data)
     found = _call(state, "GET", "/status")
-    document = {key: state[key] for key in ("url", "edge_url", "pid", "account_id", "subdomain", "zone")} | found
+    told = ("url", "edge_url", "r2_url", "pid", "account_id", "subdomain", "zone")
+    document = {key: state[key] for key in told} | found
     if as_json:
         show_json(document)
         return
     show(f"{document['url']}  process {document['pid']}, up {document['seconds']:.0f} s, {document['calls']} API calls")
+    show(f"R2 over S3: {document['r2_url']}")
     show_table(
         ("worker", "version", "requests", "errors", "in flight", "process", "MiB"),
         [

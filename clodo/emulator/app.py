@@ -209,6 +209,13 @@ class Cloud:
             self.audit.note,
         )
 
+    def r2_keys(self) -> dict[str, str]:
+        """Return where the first account's S3 endpoint is, and its access key; the secret is its token's SHA-256."""
+        holder = self.accounts.tokens.authenticate(self.first_account.token)
+        assert holder is not None, "the first account was given this token"
+        root = self.url.removesuffix(API_PREFIX)
+        return {"r2_url": f"{root}/r2/{self.first_account.account_id}", "r2_access_key_id": holder.token_id}
+
     async def start(self) -> None:
         """Get the data plane ready; Workers' processes start with their first request."""
         await self.runtime.start()

@@ -291,6 +291,7 @@ class _Served:
             "edge_url": self.edge_url,
             "pid": os.getpid(),
             **asdict(self.cloud.first_account),
+            **self.cloud.r2_keys(),
             "admin_token": self.cloud.admin_token,
             "started_on": now(),
         }

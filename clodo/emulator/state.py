@@ -62,7 +62,8 @@ def read_state(data: Path) -> dict[str, Any] | None:
     Return what the cloud that runs on *data* says about itself; None if none runs there.
 
     Shape:
-        ``{url, edge_url, pid, account_id, token, subdomain, zone, zone_id, admin_token, started_on}``
+        ``{url, edge_url, pid, account_id, token, subdomain, zone, zone_id, r2_url, r2_access_key_id, admin_token,
+        started_on}``
     """
     try:
         state: dict[str, Any] = json.loads((data / STATE_FILE).read_text())
