@@ -7,17 +7,15 @@ Next door: `story` says in which order the steps come, `undo` puts back what the
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from clodo.cloudflare.workers import preview_hostname
 from clodo.errors import (
     ClodoError,
     MigrationFailed,
-    SmokeTestFailed,
     SmokeTestInconclusive,
     VerificationFailed,
 )
@@ -25,11 +23,11 @@ from clodo.ledger.journal import Journal, Phase
 from clodo.migrations import databases as migrations
 from clodo.migrations.contents import Contents, read_contents
 from clodo.migrations.plan import MigrationStatus
-from clodo.releases.addresses import Address, addresses_of
+from clodo.releases.asking import Asking
 from clodo.releases.desired import Database, Desired
 from clodo.releases.interruption import Interruption
 from clodo.releases.observed import Observed, observe, observe_triggers, set_triggers
-from clodo.releases.smoke import Place, Result, SmokeTester, Verdict, key_of, worst
+from clodo.releases.smoke import Result, SmokeTester
 from clodo.releases.steps import Step
 from clodo.releases.triggers import Triggers
 from clodo.workspace.effective_config import DatabaseBinding
@@ -148,8 +146,7 @@ class Release:
         self.interruption = interruption or Interruption()
         self._cloudflare = cloudflare.with_guard(self._guard)
         self._wrangler = wrangler
-        self._tester = tester
-        self._account_subdomain = account_subdomain
+        self._asking = Asking(desired, tester, account_subdomain)
         self._scratch = scratch
         self._known_zones = known_zones
         self._checks_triggers = checks_triggers
@@ -209,7 +206,7 @@ class Release:
                 name: tuple(migration.name for migration in found.pending_expand)
                 for name, found in self._migrations.items()
             }
-            baseline = self._baseline(observed) if any(pending.values()) else frozenset()
+            baseline = self._asking.baseline(observed) if any(pending.values()) else frozenset()
             self.progress.observed = observed
             self.progress.pending = pending
             self.progress.baseline = baseline
@@ -283,8 +280,8 @@ class Release:
             return ()
 
         def work() -> dict[str, Any]:
-            results = self._ask_version(live, only=self.progress.baseline)
-            self._raise_unless_passed(results, f"the live version {live} on the new schema")
+            results = self._asking.ask_version_before(self.observed, only=self.progress.baseline)
+            self._asking.raise_unless_passed(results, f"the live version {live} on the new schema")
             return {"results": [result.to_json() for result in results]}
 
         detail = self._perform(Step.CHECK_LIVE, {"version_id": live}, work)
@@ -338,7 +335,10 @@ class Release:
 
             SmokeTestInconclusive: Nothing proves that it answered.
         """
-        place = self._private_place()
+        uploaded = self.progress.uploaded
+        # Only `versions upload` is told whether the version has a preview; after a first deploy the settings say it.
+        has_preview = uploaded is not None and (uploaded.has_preview or self.is_first)
+        place = self._asking.private_place(self.version_id, self.observed, has_preview=has_preview)
         if place is None and self.is_first:
             self._tells("no preview URL to test at; tested after the triggers are set")
             return ()
@@ -357,8 +357,8 @@ class Release:
                 self._cloudflare.deployments.create(
                     self.worker, {live: 100, self.version_id: 0}, message=f"Clodo tests release {self.id} at 0 %"
                 )
-            results = self._tester.run(self.desired.settings.smoke_tests, place)
-            self._raise_unless_passed(results, f"version {self.version_id}")
+            results = self._asking.ask_at(place)
+            self._asking.raise_unless_passed(results, f"version {self.version_id}")
             self.progress.tested = results
             return {"results": [result.to_json() for result in results]}
 
@@ -424,7 +424,8 @@ class Release:
                 raise VerificationFailed(
                     f"{self.target}: Cloudflare does not report what was set: " + "; ".join(missing.describe())
                 )
-            results = self._ask_live(triggers)
+            is_untested = self.is_first and not self.progress.tested
+            results = self._asking.ask_live(self.version_id, triggers, must_answer=is_untested)
             deployment = self._cloudflare.deployments.current(self.worker)
             if deployment is None or deployment.only_version != self.version_id:
                 live = "nothing" if deployment is None else ", ".join(deployment.shares)
@@ -536,103 +537,10 @@ class Release:
         )
         return write_rendered(config, self._scratch, service_folder=self.desired.config.folder)
 
-    def _has_previews(self) -> bool:
-        if self._account_subdomain is None or self.desired.config.durable_objects:
-            return False
-        return self.desired.config.preview_urls is not False if self.is_first else bool(self.observed.triggers.previews)
-
-    def _private_place(self) -> Place | None:
-        uploaded = self.progress.uploaded
-        # Only `versions upload` is told whether the version has a preview; after a first deploy the settings say it.
-        has_preview = uploaded is not None and (uploaded.has_preview or self.is_first)
-        if has_preview and self._has_previews():
-            return self._preview(self.version_id)
-        if self.is_first or self.observed.live_version is None:
-            return None
-        addresses = addresses_of(self.observed.triggers, self.worker, self._account_subdomain)
-        if not addresses:
-            return None
-        return Place(addresses[0].hostname, self.version_id, override_for=self.worker)
-
-    def _preview(self, version_id: str) -> Place:
-        hostname = preview_hostname(version_id, self.worker, self._account_subdomain or "")
-        return Place(hostname, version_id, is_preview=True)
-
-    def _baseline(self, observed: Observed) -> frozenset[str]:
-        """Return the keys of the smoke tests that the live version passes before anything is changed."""
-        if observed.live_version is None or observed.is_split:
-            return frozenset()
-        passed: set[str] = set()
-        place = self._place_of_live(observed)
-        for test in self.desired.settings.smoke_tests if place is not None else ():
-            if place is not None and worst(self._tester.run([test], place)) is Verdict.PASSED:
-                passed.add(key_of(test))
-        return frozenset(passed)
-
-    def _place_of_live(self, observed: Observed) -> Place | None:
-        live = observed.live_version
-        if live is None:
-            return None
-        if observed.triggers.previews and self._account_subdomain and not self.desired.config.durable_objects:
-            return self._preview(live)
-        addresses = addresses_of(observed.triggers, self.worker, self._account_subdomain)
-        return Place(addresses[0].hostname, live) if addresses else None
-
-    def _ask_version(self, version_id: str, *, only: frozenset[str]) -> tuple[Result, ...]:
-        place = self._place_of_live(self.observed)
-        tests = [test for test in self.desired.settings.smoke_tests if key_of(test) in only]
-        return self._tester.run(tests, replace(place, version_id=version_id)) if place is not None else ()
-
-    def _ask_live(self, triggers: Triggers) -> tuple[Result, ...]:
-        """Ask each address the tests that reach the Worker there; the first address all, the others one."""
-        addresses = addresses_of(triggers, self.worker, self._account_subdomain)
-        results: list[Result] = []
-        for number, address in enumerate(addresses):
-            tests = self._tests_at(address)
-            if tests:
-                chosen = tests if number == 0 or not results else tests[:1]
-                results.extend(self._tester.run(chosen, self._live_place(address.hostname, triggers)))
-        if results:
-            self._raise_unless_passed(results, "the live Worker")
-        elif self.is_first and not self.progress.tested and addresses:
-            raise SmokeTestInconclusive(
-                f"{self.target}: no smoke test reaches the Worker at {addresses[0].hostname}",
-                hint="Give the service a smoke test whose path one of its routes serves.",
-            )
-        elif self.is_first and not self.progress.tested:
-            raise SmokeTestInconclusive(
-                f"{self.target}: nobody can ask the Worker whether it works: it has no preview URL, and no route,"
-                " domain or workers.dev address leads to it",
-                hint="Switch preview URLs on (preview_urls = true in the wrangler config).",
-            )
-        return tuple(results)
-
-    def _live_place(self, hostname: str, triggers: Triggers) -> Place:
-        """Static assets are served without the Worker, so no version names itself: then its preview must agree."""
-        has_twin = triggers.previews and self.desired.config.assets is not None and self._account_subdomain
-        twin = self._preview(self.version_id).hostname if has_twin else None
-        return Place(hostname, self.version_id, twin=twin)
-
-    def _tests_at(self, address: Address) -> Sequence[Any]:
-        from clodo.releases.smoke import UNDECLARED
-
-        declared = self.desired.settings.smoke_tests or [UNDECLARED]
-        return [test for test in declared if address.serves(test.path)]
-
     def _triggers_before_setting(self) -> Triggers:
         if self.is_first:
             return observe_triggers(self._cloudflare, self.worker, self.desired.triggers, self._zones())
         return self.observed.triggers
-
-    def _raise_unless_passed(self, results: Sequence[Result], what: str) -> None:
-        verdict = worst(results)
-        if verdict is Verdict.PASSED:
-            return
-        bad = next((result for result in results if result.verdict is verdict), None)
-        said = f"{bad.name} at {bad.url}: {bad.reason}" if bad is not None else "nothing was asked"
-        if verdict is Verdict.FAILED:
-            raise SmokeTestFailed(f"{self.target}: {what} fails its smoke test {said}")
-        raise SmokeTestInconclusive(f"{self.target}: {what} could not be judged by its smoke test {said}")
 
 
 def verified_to_json(verified: Verified) -> dict[str, Any]:
