@@ -74,10 +74,6 @@ CREATE TABLE asset_sessions(
     id TEXT PRIMARY KEY, account_id TEXT NOT NULL, script TEXT NOT NULL, manifest TEXT NOT NULL,
     created_on TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE buckets(
-    account_id TEXT NOT NULL, name TEXT NOT NULL, created_on TEXT NOT NULL, location TEXT NOT NULL,
-    storage_class TEXT NOT NULL, jurisdiction TEXT NOT NULL, PRIMARY KEY(account_id, name)
-) WITHOUT ROWID;
 CREATE TABLE queues(
     id TEXT PRIMARY KEY, account_id TEXT NOT NULL, name TEXT NOT NULL, created_on TEXT NOT NULL,
     modified_on TEXT NOT NULL, settings TEXT NOT NULL, UNIQUE(account_id, name)
