@@ -72,7 +72,7 @@ def in_one_way(way: str, stage: Stage) -> Callable[..., Outcome]:
 def test_the_version_before_is_live_again_and_triggers_and_data_stay(stage):
     """Traffic alone goes back; what is recorded sees that the workspace says something else, and goes forward again."""
     one = live(stage, "one", crons=("0 * * * *",))
-    two = live(stage, "two", crons=("5 * * * *",), signing_key="another")
+    two = live(stage, "two", crons=("5 * * * *",), signing_key="another key than before")
     assert stage.order("book").status_code == 201
 
     outcome = stage.roll_back()
