@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -46,6 +47,7 @@ class Authenticated:
         if scope["type"] != "http" or HOLDS_ITS_OWN_JWT.match(raw_path(scope)):
             await self.app(scope, receive, send)
             return
+        left: Mapping[str, str] = {}
         try:
             whose = self._caller(scope)
             scope[_CALLER] = whose
@@ -55,6 +57,7 @@ class Authenticated:
             left = self.limit.take(whose.user_id)
             self._raise_if_not_allowed(scope, whose)
         except ApiError as refusal:
+            refusal.headers.update(left)
             await refusal.as_response()(scope, receive, send)
             return
 
