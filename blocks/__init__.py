@@ -2,7 +2,8 @@
 
 from blocks.cloudflare_account import CloudflareAccount
 from blocks.service_secrets import ServiceSecrets
+from blocks.vault import Vault
 
-ALL_BLOCKS = (CloudflareAccount, ServiceSecrets)
+ALL_BLOCKS = (CloudflareAccount, ServiceSecrets, Vault)
 
-__all__ = ["ALL_BLOCKS", "CloudflareAccount", "ServiceSecrets"]
+__all__ = ["ALL_BLOCKS", "CloudflareAccount", "ServiceSecrets", "Vault"]

@@ -87,8 +87,9 @@ class CloudflareAccount(CredentialsBlock):
     def get_client(self) -> Cloudflare:
         """Return a client for this account; use it as a context manager."""
         from clodo.cloudflare.client import Cloudflare
+        from clodo.secrets.token_store import resolve_token
 
-        return Cloudflare(self.account_id, self.api_token.get_secret_value(), self.base_url)
+        return Cloudflare(self.account_id, resolve_token(self.api_token.get_secret_value()), self.base_url)
 
 
 def _is_loopback(host: str) -> bool:

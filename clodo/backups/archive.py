@@ -73,6 +73,25 @@ def identities(text: str) -> tuple[pyrage.x25519.Identity, ...]:
         ) from error
 
 
+def write_identity(file: Path) -> str:
+    """
+    Make a private age key, write it to *file*, and return the public one.
+
+    Raises:
+        BadUsage: The file is there already, or can't be written.
+    """
+    identity = pyrage.x25519.Identity.generate()
+    public = str(identity.to_public())
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as opened:
+            opened.write(f"# public key: {public}\n{identity}\n")
+    except FileExistsError as error:
+        raise BadUsage(f"{file} is there already", hint="Name another file; this one may open snapshots.") from error
+    except OSError as error:
+        raise BadUsage(f"{file}: {error.strerror}") from error
+    return public
+
+
 def seal(chunks: Iterable[bytes], target: Path, recipients: Sequence[pyrage.x25519.Recipient]) -> Sealed:
     """
     Write *chunks*, compressed and encrypted for *recipients*, into *target*.

@@ -208,7 +208,7 @@ class Manifest:
 
     def signed_content(self) -> bytes:
         """Return what the signature is over: everything but itself, as canonical JSON."""
-        content = self._to_json()
+        content = self.to_json()
         content["signature"] = {"signer": self.signer}
         return _canonical(content)
 
@@ -224,7 +224,7 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Return the file, JSON for people too."""
-        content = self._to_json()
+        content = self.to_json()
         return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
     @classmethod
@@ -257,7 +257,7 @@ class Manifest:
                 signer=str(found["signature"]["signer"]),
                 signature=str(found["signature"]["value"]),
             )
-            is_whole = _canonical(manifest._to_json()) == _canonical(found)
+            is_whole = _canonical(manifest.to_json()) == _canonical(found)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SnapshotDamaged(f"The manifest of {expected_id} can't be read") from error
         if not is_whole:
@@ -266,7 +266,8 @@ class Manifest:
             raise SnapshotNotTrusted(f"The manifest under {expected_id} is that of {manifest.id}: it was swapped")
         return manifest
 
-    def _to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
+        """Return the document."""
         return {
             "format": FORMAT,
             "id": self.id,

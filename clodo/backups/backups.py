@@ -1,0 +1,482 @@
+"""The backups of a workspace: taken, listed, verified and pruned, under the ledger's locks and with its index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from clodo.backups.manifest import Exactness, Kind, Manifest
+from clodo.backups.retention import Decision, Kept, decide
+from clodo.backups.selection import AccountView, Selected, choose_targets, select_resources
+from clodo.backups.signing import Signer
+from clodo.backups.snapshots import Order, SnapshotTaker, what_is_wrong
+from clodo.backups.vault import Vault
+from clodo.backups.verification import Identities, Level, Verification, verify
+from clodo.cloudflare.clock import SYSTEM_CLOCK, Clock
+from clodo.errors import (
+    BackupTooOld,
+    BadUsage,
+    LockHeld,
+    NotFound,
+    PartlyDone,
+    SnapshotDamaged,
+    SnapshotNotFound,
+)
+from clodo.ledger import Ledger, Lock, Owner, SnapshotRecord
+from clodo.workspace.targets import Target
+from clodo.workspace.workspace import Workspace
+
+LEFTOVERS_AFTER = timedelta(days=1)
+"""After so long a part that no manifest names is collected: no backup takes a day from its first part to the end."""
+
+VAULT_PATIENCE = timedelta(minutes=15)
+_FOUND_WRONG_CHARACTERS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """
+    A snapshot as a list shows it.
+
+    Attributes:
+        record: What the ledger knows of it.
+
+        is_lost: The ledger knows it, and the vault has no manifest.
+    """
+
+    record: SnapshotRecord
+    is_lost: bool = False
+
+    @property
+    def is_good(self) -> bool:
+        """Is it whole, there, and not found wrong since?"""
+        return self.record.is_good and not self.is_lost and not self.record.found_wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """
+    What pruning a vault did, or would do.
+
+    Attributes:
+        decisions: Of each snapshot of the portfolio, newest first.
+
+        parts: How many parts went that nobody names any more.
+
+        bytes: Of them.
+    """
+
+    vault: str
+    decisions: tuple[Decision, ...]
+    parts: int
+    bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for scripts."""
+        return {
+            "vault": self.vault,
+            "snapshots": [
+                {
+                    "id": item.snapshot.id,
+                    "created_at": item.snapshot.created_at.isoformat(),
+                    "is_good": item.snapshot.is_good,
+                    "stays": item.stays,
+                    "reasons": list(item.reasons),
+                }
+                for item in self.decisions
+            ],
+            "parts": self.parts,
+            "bytes": self.bytes,
+        }
+
+
+class Backups:
+    """
+    The backups of one workspace.
+
+    Args:
+        vaults: Each gets every snapshot; the first is read where one is enough.
+
+        identities: Private age keys, where this machine has some.
+
+        actor: Who does this, for the audit trail.
+
+        say: Gets lines for a person.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        ledger: Ledger,
+        vaults: Sequence[Vault],
+        *,
+        actor: str,
+        identities: Identities = (),
+        say: Callable[[str], None] = lambda line: None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._workspace = workspace
+        self._ledger = ledger
+        self.vaults = tuple(vaults)
+        self._identities = tuple(identities)
+        self._actor = actor
+        self._say = say
+        self._clock = clock
+        self.settings = workspace.portfolio.backups
+        self._state = workspace.state_dir
+        self._signer = Signer.load(self._state)
+
+    @property
+    def portfolio(self) -> str:
+        """Whose they are."""
+        return self._workspace.portfolio.name
+
+    @property
+    def trusted(self) -> frozenset[str]:
+        """Public keys of those whose snapshots count."""
+        return frozenset(self.settings.signers or (self._signer.public_key,))
+
+    # ── Taking ──
+
+    def create(
+        self,
+        account_of: Callable[[Target], AccountView],
+        *,
+        targets: Sequence[str] = (),
+        tags: Collection[str] = (),
+        kinds: Collection[Kind] | None = None,
+        reason: str = "",
+    ) -> Manifest:
+        """
+        Take a snapshot of what the bindings of the chosen targets name, and publish it in every vault.
+
+        Returns:
+            Its manifest. It may not be a good one: see `raise_unless_good`.
+
+        Raises:
+            NotFound: Nothing is named by any binding.
+            LockHeld: Another backup of this portfolio runs.
+            PartlyDone: Nothing at all could be read, so nothing was published.
+        """
+        chosen = choose_targets(self._workspace, targets, tags)
+        kinds = frozenset(kinds if kinds is not None else (Kind(name) for name in self.settings.include))
+        with self._lock(f"backup/{self.portfolio}", reason or "back up"):
+            selected = select_resources(self._workspace, chosen, account_of, kinds)
+            manifest = self._take(selected, targets, tags, kinds)
+            self._audit("backed-up", manifest.id, {"good": manifest.is_good, "bytes": manifest.own_size})
+        return manifest
+
+    def raise_unless_good(self, manifest: Manifest) -> None:
+        """
+        Raise what keeps a published snapshot from being a good one.
+
+        Raises:
+            PartlyDone: Something is missing, or was written to while it was read.
+        """
+        if not manifest.is_good:
+            raise PartlyDone(
+                f"{manifest.id} was published, but {what_is_wrong(manifest)}",
+                hint="Run it again when less is written, or see docs/backups.md.",
+            )
+
+    def raise_if_too_old(self, now: datetime) -> None:
+        """
+        Raise an alarm when the newest good snapshot is older than the portfolio's objective.
+
+        A portfolio that names no recipients has no backups, and no objective either.
+
+        Raises:
+            BackupTooOld: It is, or there is none.
+        """
+        if not self.settings.recipients:
+            self._say("This portfolio has no backups: [backups] of portfolio.toml names no recipients.")
+            return
+        good = [item.record for item in self.all() if item.is_good]
+        newest = max((record.created_at for record in good), default=None)
+        if newest is None or now - newest > self.settings.objective:
+            hours = "none" if newest is None else f"{(now - newest).total_seconds() / 3600:.1f} hours old"
+            raise BackupTooOld(
+                f"{self.portfolio}: the newest good snapshot is {hours};"
+                f" it may be {self.settings.objective_hours:g} hours old",
+                hint="Run `clodo backup create`, and look at why the scheduled runs failed.",
+            )
+
+    def _take(
+        self, selected: Selected, targets: Sequence[str], tags: Collection[str], kinds: Collection[Kind]
+    ) -> Manifest:
+        if not selected.resources and not selected.missing:
+            raise NotFound(
+                "There is nothing to back up: no binding of the chosen targets names anything",
+                hint="Databases, namespaces and buckets are found through the wrangler configs.",
+            )
+        taker = SnapshotTaker(
+            self.vaults,
+            self._signer,
+            trusted=self.trusted,
+            work=self._state / "backups" / "work",
+            say=self._say,
+            clock=self._clock,
+        )
+        selection = {"targets": sorted(targets), "tags": sorted(tags), "kinds": sorted(kind.value for kind in kinds)}
+        order = Order(
+            self.portfolio,
+            selected.resources,
+            self.settings.recipients,
+            tuple(selected.missing),
+            selection,
+        )
+        manifest = taker.take(order)
+        if not manifest.archives:
+            raise PartlyDone(f"Nothing could be backed up, so nothing was published: {what_is_wrong(manifest)}")
+        # Whoever prunes has the vault to himself: a part that is there when we publish stays.
+        with ExitStack() as locks:
+            for vault in sorted(self.vaults, key=lambda vault: vault.name):
+                locks.enter_context(self._when_free(f"vault/{vault.name}", f"publish {manifest.id}"))
+            taker.publish(manifest)
+        for vault in self.vaults:
+            self._ledger.snapshots.add(record_of(manifest, vault.name))
+        return manifest
+
+    # ── Looking ──
+
+    def all(self, *, of_all: bool = False) -> list[Listed]:
+        """
+        Return the snapshots of this portfolio, oldest first, one entry a vault.
+
+        What is in a vault and unknown to the ledger is remembered; what the ledger knows and a vault lacks is lost.
+
+        Args:
+            of_all: Those of other portfolios in the same vaults too.
+        """
+        found: list[Listed] = []
+        for vault in self.vaults:
+            there = vault.snapshots()
+            known = {record.id: record for record in self._ledger.snapshots.all(vault=vault.name)}
+            for snapshot in there:
+                if snapshot not in known:
+                    try:
+                        known[snapshot] = record_of(vault.manifest(snapshot), vault.name)
+                        self._ledger.snapshots.add(known[snapshot])
+                    except SnapshotNotFound:
+                        # A folder without a manifest: somebody else's, or it was pruned this moment.
+                        continue
+                    except SnapshotDamaged as error:
+                        self._say(f"{snapshot} in the vault {vault.name}: {error.message}")
+            found += [Listed(record, is_lost=record.id not in there) for record in known.values()]
+        wanted = [item for item in found if of_all or item.record.portfolio == self.portfolio]
+        return sorted(wanted, key=lambda item: (item.record.id, item.record.vault))
+
+    def find(self, text: str | None) -> str:
+        """
+        Return the id of a snapshot: *text*, or the only one that begins so, or the newest.
+
+        Raises:
+            SnapshotNotFound: There is none.
+            BadUsage: More than one begins so.
+        """
+        ids = sorted({item.record.id for item in self.all()})
+        if text is None:
+            if not ids:
+                raise SnapshotNotFound(f"{self.portfolio} has no snapshot", hint="Take one: `clodo backup create`.")
+            return ids[-1]
+        found = [item for item in ids if item.startswith(text)]
+        if text in ids or not found:
+            # An unknown one may be in a vault all the same; whoever reads it will tell.
+            return text
+        if len(found) > 1:
+            raise BadUsage(f"{len(found)} snapshots begin with {text}", hint="Write some more of the id.")
+        return found[0]
+
+    def vault(self, name: str | None) -> Vault:
+        """
+        Return the vault called *name*, the first one by default.
+
+        Raises:
+            BadUsage: There is none of that name.
+        """
+        for vault in self.vaults:
+            if name is None or vault.name == name:
+                return vault
+        names = ", ".join(vault.name for vault in self.vaults)
+        raise BadUsage(f'no vault of this portfolio is called "{name}"', hint=f"There are: {names}.")
+
+    def manifest(self, snapshot: str, *, vault: str | None = None) -> Manifest:
+        """
+        Return the manifest of a snapshot, if somebody we trust signed it.
+
+        Raises:
+            SnapshotNotFound: There is none; the message says so when the ledger knows it, since then it was lost.
+            SnapshotNotTrusted: Nobody whom we trust signed it as it is.
+        """
+        place = self.vault(vault)
+        try:
+            manifest = place.manifest(snapshot)
+        except SnapshotNotFound as error:
+            self._raise_if_lost(snapshot, place, error)
+            raise
+        manifest.raise_unless_trusted(self.trusted)
+        return manifest
+
+    # ── Proving ──
+
+    def verify(self, snapshot: str, level: Level, *, vault: str | None = None) -> Verification:
+        """
+        Verify a snapshot in one vault, and remember how it went.
+
+        Returns:
+            What was found; `Verification.raise_if_wrong` raises it.
+
+        Raises:
+            SnapshotNotFound, SnapshotNotTrusted, IdentityMissing, VaultUnavailable: As
+                `clodo.backups.verification.verify`.
+        """
+        place = self.vault(vault)
+        try:
+            found = verify(
+                place,
+                snapshot,
+                level,
+                trusted=self.trusted,
+                identities=self._identities,
+                scratch=self._state / "backups",
+                say=self._say,
+            )
+        except SnapshotDamaged as error:
+            self._ledger.snapshots.failed(snapshot, place.name, error.message[:_FOUND_WRONG_CHARACTERS])
+            raise
+        except SnapshotNotFound as error:
+            self._raise_if_lost(snapshot, place, error)
+            raise
+        if found.is_good:
+            self._ledger.snapshots.add(record_of(place.manifest(snapshot), place.name))
+            self._ledger.snapshots.verified(snapshot, place.name, self._clock.now(), level.value)
+        else:
+            what = "; ".join(found.findings)[:_FOUND_WRONG_CHARACTERS]
+            self._ledger.snapshots.failed(snapshot, place.name, what)
+        self._audit("verified", snapshot, {"vault": place.name, "level": level.value, "good": found.is_good})
+        return found
+
+    # ── Pruning ──
+
+    def prune(self, *, dry_run: bool = False, reason: str = "") -> list[Pruned]:
+        """
+        Delete the snapshots that the rules of [backups.keep] let go, and parts that nobody names any more.
+
+        Raises:
+            LockHeld: Somebody else prunes, or publishes for too long.
+            SnapshotDamaged: A manifest can't be read, so that nobody knows which parts it needs; nothing was deleted.
+        """
+        return [self._prune(vault, dry_run=dry_run, reason=reason) for vault in self.vaults]
+
+    def _prune(self, vault: Vault, *, dry_run: bool, reason: str) -> Pruned:
+        with ExitStack() as locks:
+            if not dry_run:
+                locks.enter_context(self._when_free(f"vault/{vault.name}", reason or "prune"))
+            manifests = [vault.manifest(snapshot) for snapshot in vault.snapshots() if vault.exists(snapshot)]
+            wrong = {item.id for item in self._ledger.snapshots.all(vault=vault.name) if item.found_wrong}
+            ours = [item for item in manifests if item.portfolio == self.portfolio]
+            for manifest in ours:
+                # A forged one that counts as newest would let good ones go.
+                manifest.raise_unless_trusted(self.trusted)
+            held = {item.id for item in ours if self._ledger.locks.holding(f"snapshot/{item.id}")}
+            decisions = decide(
+                [Kept(item.id, item.created_at, item.is_good and item.id not in wrong) for item in ours],
+                self.settings.keep,
+                held=held,
+            )
+            gone = {item.snapshot.id for item in decisions if not item.stays}
+            if not dry_run:
+                gone = {snapshot for snapshot in sorted(gone) if self._withdraw(vault, snapshot)}
+            needed = {
+                part.sha256
+                for manifest in manifests
+                if manifest.id not in gone
+                for archive in manifest.archives
+                for part in archive.parts
+            }
+            released = {
+                part.sha256
+                for manifest in manifests
+                if manifest.id in gone
+                for archive in manifest.archives
+                for part in archive.parts
+            }
+            old = self._clock.now() - LEFTOVERS_AFTER
+            unneeded = [
+                part
+                for part in vault.parts()
+                if part.sha256 not in needed and (part.sha256 in released or part.stored_at < old)
+            ]
+            if not dry_run:
+                for part in unneeded:
+                    vault.delete_part(part.sha256)
+                self._audit("pruned", vault.name, {"snapshots": len(gone), "parts": len(unneeded)})
+        return Pruned(vault.name, tuple(decisions), len(unneeded), sum(part.size for part in unneeded))
+
+    def _withdraw(self, vault: Vault, snapshot: str) -> bool:
+        try:
+            with self._lock(f"snapshot/{snapshot}", "prune"):
+                vault.withdraw(snapshot)
+                self._ledger.snapshots.forget(snapshot, vault.name)
+        except LockHeld:
+            # Somebody began to restore it since we looked.
+            self._say(f"{snapshot} stays: somebody reads it")
+            return False
+        self._say(f"{snapshot} was deleted from the vault {vault.name}")
+        return True
+
+    # ── How it is done ──
+
+    def _raise_if_lost(self, snapshot: str, vault: Vault, error: SnapshotNotFound) -> None:
+        if any(record.id == snapshot for record in self._ledger.snapshots.all(vault=vault.name)):
+            self._ledger.snapshots.failed(snapshot, vault.name, "its manifest is lost")
+            raise SnapshotDamaged(
+                f"{snapshot} was in the vault {vault.name} and its manifest is lost",
+                hint="Somebody deleted it, and not by `clodo backup prune`. Look for it in the other vaults.",
+            ) from error
+
+    def _lock(self, name: str, reason: str) -> Lock:
+        return self._ledger.locks.acquire(name, Owner.current(reason), reason)
+
+    @contextmanager
+    def _when_free(self, name: str, reason: str) -> Iterator[None]:
+        gives_up_at = self._clock.monotonic() + VAULT_PATIENCE.total_seconds()
+        while True:
+            try:
+                lock = self._lock(name, reason)
+                break
+            except LockHeld:
+                if self._clock.monotonic() > gives_up_at:
+                    raise
+                self._clock.sleep(1.0)
+        with lock:
+            yield
+
+    def _audit(self, action: str, subject: str, detail: dict[str, object]) -> None:
+        self._ledger.audit.append(self._actor, action, subject, detail)
+
+
+def record_of(manifest: Manifest, vault: str) -> SnapshotRecord:
+    """Return what the ledger remembers of a snapshot."""
+    return SnapshotRecord(
+        id=manifest.id,
+        vault=vault,
+        portfolio=manifest.portfolio,
+        created_at=manifest.created_at,
+        seconds=manifest.seconds,
+        is_good=manifest.is_good,
+        exactness=Exactness(manifest.exactness).value,
+        size=manifest.size,
+        own_size=manifest.own_size,
+        archives=len(manifest.archives),
+        missing=len(manifest.missing),
+    )
+
+
+def local_vault(state: Path) -> Vault:
+    """Return the vault of a workspace that names none: a folder."""
+    return Vault.open("local", str(state / "vault"))

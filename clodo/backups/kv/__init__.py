@@ -1,0 +1,1 @@
+"""KV in snapshots: one line of JSON a key."""

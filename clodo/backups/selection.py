@@ -1,0 +1,129 @@
+"""Which resources a snapshot is taken of: those that the bindings of the chosen targets name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from clodo.backups.d1.capture import DatabaseResource
+from clodo.backups.kv.capture import NamespaceResource
+from clodo.backups.manifest import Kind, Missing
+from clodo.backups.resources import Resource
+from clodo.cloudflare.budget import Lane
+from clodo.cloudflare.client import Cloudflare
+from clodo.errors import BadUsage, NotFound
+from clodo.workspace.targets import Target
+from clodo.workspace.workspace import Workspace
+
+
+class AccountView(Protocol):
+    """What is needed of an account."""
+
+    @property
+    def cloudflare(self) -> Cloudflare:
+        """Its client."""
+        ...
+
+    def databases(self, name: str) -> str:
+        """Return the UUID of the D1 database of exactly this name."""
+        ...
+
+    def namespaces(self, title: str) -> str:
+        """Return the id of the KV namespace of exactly this title."""
+        ...
+
+
+@dataclass(slots=True)
+class Selected:
+    """What a snapshot is to hold, and what was named and is not there."""
+
+    resources: list[Resource] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
+
+
+def choose_targets(workspace: Workspace, names: Sequence[str] = (), tags: Collection[str] = ()) -> tuple[Target, ...]:
+    """
+    Return the targets that *names* say and whose services have one of *tags*; all of the portfolio without either.
+
+    Raises:
+        TargetNotFound: A name is none.
+        BadUsage: No service has such a tag.
+    """
+    chosen = {workspace.find(name) for name in names}
+    for tag in tags:
+        tagged = [item for item in workspace.targets if tag in workspace.portfolio.settings_of(item.service).tags]
+        if not tagged:
+            raise BadUsage(
+                f'no service of the portfolio has the tag "{tag}"', hint="Tags are `tags` in portfolio.toml."
+            )
+        chosen.update(tagged)
+    return tuple(sorted(chosen)) if names or tags else workspace.targets
+
+
+def select_resources(
+    workspace: Workspace,
+    targets: Iterable[Target],
+    account_of: Callable[[Target], AccountView],
+    kinds: Collection[Kind],
+) -> Selected:
+    """Find what the targets' bindings name; each resource once, however many name it."""
+    found = _Finder(kinds, workspace.portfolio.backups.passes)
+    for target in targets:
+        config = workspace.effective(target)
+        account = account_of(target)
+        for database in config.databases:
+            found.database(account, str(target), database.database_id, database.database_name)
+        for namespace in config.namespaces:
+            found.namespace(account, str(target), namespace.namespace_id, namespace.title)
+    return found.selected()
+
+
+class _Finder:
+    """Collects resources by kind, account and id."""
+
+    def __init__(self, kinds: Collection[Kind], passes: int) -> None:
+        self._kinds = kinds
+        self._passes = passes
+        self._resources: dict[tuple[Kind, str, str], tuple[Resource, list[str]]] = {}
+        self._missing: dict[tuple[Kind, str], Missing] = {}
+
+    def database(self, account: AccountView, target: str, database_id: str | None, name: str) -> None:
+        def make(view: Cloudflare, found: str) -> Resource:
+            return DatabaseResource(view, found, name, passes=self._passes)
+
+        self._add(Kind.D1, account, target, name, lambda: database_id or account.databases(name), make)
+
+    def namespace(self, account: AccountView, target: str, namespace_id: str | None, title: str) -> None:
+        def make(view: Cloudflare, found: str) -> Resource:
+            return NamespaceResource(view, found, title)
+
+        self._add(Kind.KV, account, target, title, lambda: namespace_id or account.namespaces(title), make)
+
+    def selected(self) -> Selected:
+        resources = []
+        for resource, targets in self._resources.values():
+            resource.targets = tuple(sorted(targets))
+            resources.append(resource)
+        return Selected(resources, list(self._missing.values()))
+
+    def _add(
+        self,
+        kind: Kind,
+        account: AccountView,
+        target: str,
+        name: str,
+        find: Callable[[], str],
+        make: Callable[[Cloudflare, str], Resource],
+    ) -> None:
+        if kind not in self._kinds:
+            return
+        try:
+            found = find()
+        except NotFound as error:
+            self._missing[kind, name] = Missing(kind, name, error.message)
+            return
+        key = (kind, account.cloudflare.account_id, found)
+        if key not in self._resources:
+            self._resources[key] = (make(account.cloudflare.with_lane(Lane.BACKUP), found), [])
+        self._resources[key][1].append(target)

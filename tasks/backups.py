@@ -1,0 +1,131 @@
+"""Opening the backups of a workspace with what is saved in blocks, and the steps of a backup that an operator sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
+
+from blocks import Vault
+from clodo.backups.archive import identities
+from clodo.backups.backups import Backups, Pruned, local_vault
+from clodo.backups.manifest import Kind, Manifest
+from clodo.backups.snapshots import summary
+from clodo.backups.verification import Level, Verification
+from clodo.errors import BadUsage
+from clodo.logs import register_secret
+from clodo.releases.site import Site
+from tasks.reports import artifact_key
+from tasks.sites import open_site, saved
+
+
+@contextmanager
+def open_backups(workspace: str, *, identity: str | None = None) -> Iterator[tuple[Site, Backups]]:
+    """
+    Open the workspace in the folder *workspace* and its backups.
+
+    Args:
+        identity: Path of a file with a private age key; those of the `Vault` blocks are used too.
+
+    Raises:
+        BadConfiguration: A file or a block is broken, or a block is missing.
+        BadUsage: The identity can't be read.
+    """
+    with open_site(workspace) as site:
+        names = site.workspace.portfolio.backups.vaults
+        blocks = {name: saved(Vault, name) for name in names}
+        vaults = [block.get_client(name) for name, block in blocks.items()] or [local_vault(site.workspace.state_dir)]
+        texts = [block.identity.get_secret_value() for block in blocks.values() if block.identity is not None]
+        if identity is not None:
+            texts.append(_read_identity(Path(identity).expanduser()))
+        for text in texts:
+            register_secret(text.strip())
+        keys = [key for text in texts for key in identities(text)]
+        yield (
+            site,
+            Backups(
+                site.workspace,
+                site.ledger,
+                vaults,
+                actor=site.actor,
+                identities=keys,
+                say=site.log,
+                clock=site.clock,
+            ),
+        )
+
+
+@task(task_run_name="read and store {portfolio}", cache_policy=NO_CACHE, persist_result=False)
+def take_snapshot(
+    site: Site, backups: Backups, portfolio: str, targets: list[str], tags: list[str], kinds: list[str], reason: str
+) -> Manifest:
+    """Take a snapshot and publish it. Prefect never repeats it: what is done is found again by the next run."""
+    chosen = [Kind(kind) for kind in kinds] or None
+    return backups.create(site.account_of, targets=targets, tags=tags, kinds=chosen, reason=reason)
+
+
+@task(task_run_name="verify {snapshot} in {vault} ({level})", cache_policy=NO_CACHE, persist_result=False)
+def verify_one(backups: Backups, snapshot: str, vault: str, level: Level) -> Verification:
+    """Verify a snapshot in one vault."""
+    return backups.verify(snapshot, level, vault=vault)
+
+
+@task(task_run_name="prune the vaults of {portfolio}", cache_policy=NO_CACHE, persist_result=False)
+def prune_vaults(backups: Backups, portfolio: str, dry_run: bool, reason: str) -> list[Pruned]:
+    """Delete what the rules let go."""
+    return backups.prune(dry_run=dry_run, reason=reason)
+
+
+def report_snapshot(manifest: Manifest) -> None:
+    """Leave a table of the snapshot's archives, and the event ``clodo.snapshot.good`` or ``.degraded``."""
+    rows = [
+        {
+            "archive": archive.label,
+            "exactness": archive.exactness.value,
+            "read in": archive.captured_in if archive.captured_in != manifest.id else "this one",
+            "bytes": f"{archive.size:,}",
+            "of": f"{archive.plain_size:,}",
+            "requests": archive.requests,
+            "seconds": f"{archive.seconds:.1f}",
+        }
+        for archive in manifest.archives
+    ]
+    rows += [
+        {"archive": f"{item.kind.value}/{item.name}", "exactness": f"missing: {item.why}"} for item in manifest.missing
+    ]
+    create_table_artifact(table=rows, key=artifact_key("backup", manifest.portfolio), description=summary(manifest))
+    emit_event(
+        event=f"clodo.snapshot.{'good' if manifest.is_good else 'degraded'}",
+        resource={
+            "prefect.resource.id": f"clodo.portfolio.{manifest.portfolio}",
+            "prefect.resource.name": manifest.portfolio,
+        },
+        payload={"snapshot": manifest.id, "bytes": manifest.own_size, "missing": len(manifest.missing)},
+    )
+
+
+def report_verification(portfolio: str, found: Verification) -> None:
+    """Leave a page about a verification, and the event ``clodo.snapshot.verified`` or ``.wrong``."""
+    lines = [f"# {found.snapshot} in {found.vault}: {'good' if found.is_good else 'WRONG'}", ""]
+    lines += [f"- level: {found.level.value}, archives: {found.archives}, rows: {found.rows:,}"]
+    lines += [f"- wrong: {finding}" for finding in found.findings] + [f"- note: {note}" for note in found.notes]
+    create_markdown_artifact(markdown="\n".join(lines) + "\n", key=artifact_key("verification", portfolio))
+    emit_event(
+        event=f"clodo.snapshot.{'verified' if found.is_good else 'wrong'}",
+        resource={"prefect.resource.id": f"clodo.portfolio.{portfolio}", "prefect.resource.name": portfolio},
+        payload=found.to_json(),
+    )
+
+
+def _read_identity(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadUsage(
+            f"The age identity {path} can't be read", hint="Is it the right file, and not an encrypted one?"
+        ) from error
