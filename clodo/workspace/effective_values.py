@@ -71,11 +71,14 @@ def effective_values(workspace: Workspace, target: Target) -> tuple[Value, ...]:
     """
     effective = workspace.effective(target)
     portfolio = workspace.portfolio
-    environment = portfolio.place_of("environments", target.environment)
     values = [*config_values(effective)]
-    values.append(Value("portfolio.account", portfolio.account_block_of(target), environment))
-    values.append(Value("portfolio.secrets", portfolio.secrets_block_of(target), environment))
-    values.append(Value("portfolio.protected", portfolio.environments[target.environment].protected, environment))
+    blocks = {
+        "account": portfolio.account_block_of(target),
+        "secrets": portfolio.secrets_block_of(target),
+        "protected": portfolio.environments[target.environment].protected,
+    }
+    for name, value in blocks.items():
+        values.append(Value(f"portfolio.{name}", value, portfolio.place_of("environments", target.environment, name)))
     settings = portfolio.settings_of(target.service)
     place = portfolio.place_of("services", target.service)
     if settings.needs:

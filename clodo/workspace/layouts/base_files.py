@@ -137,7 +137,7 @@ def _is_top(environment: str, data: Mapping[str, Any]) -> bool:
 
 def additions(document: Document) -> Iterator[tuple[KeyPath, Any]]:
     """Yield the outermost keys that layers added to *document*, with their values."""
-    for path in sorted(document.elsewhere, key=str):
+    for path in document.elsewhere:
         if path[:-1] not in document.elsewhere:
             yield path, _at(document.data, path)
 

@@ -15,6 +15,8 @@ from clodo.workspace.documents import KeyPath
 
 MAX_DEPTH = 100
 DEFAULT = "default"
+MAX_CODE_POINT = 0x10FFFF
+REPLACEMENT = "\ufffd"
 
 _BLANK = re.compile(r"(?:\s+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z_$][\w$]*")
@@ -24,6 +26,9 @@ _EXPORT = re.compile(r"(?:export\s+default\b|(?:module\.)?exports(?:\.(?P<name>[
 _FREEZE = re.compile(r"Object\.freeze\s*\(")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "0": "\0"}
 _HEX = re.compile(r"x([\da-fA-F]{2})|u\{([\da-fA-F]{1,6})\}|u([\da-fA-F]{4})")
+# A slash begins a regular expression only where a value may begin.
+_REGEX = re.compile(r"/(?![*/])(?:[^/\\\n\[]|\\.|\[(?:[^\]\\\n]|\\.)*\])+/\w*")
+_BEFORE_VALUES = ("(", ",", "=", ":", "[", "!", "&", "|", "?", "{", "}", ";", "")
 _OPENING, _CLOSING = "([{", ")]}"
 
 
@@ -249,14 +254,15 @@ class _Reader:
                 raise NotReadable(opened, "a string is never closed")
             self.at += 1
             if char == quote:
-                return "".join(parts)
+                return _paired("".join(parts))
             parts.append(self.escape() if char == "\\" else char)
 
     def escape(self) -> str:
         hexadecimal = _HEX.match(self.text, self.at)
         if hexadecimal:
             self.at = hexadecimal.end()
-            return chr(int(next(group for group in hexadecimal.groups() if group), 16))
+            point = int(next(group for group in hexadecimal.groups() if group), 16)
+            return chr(point) if point <= MAX_CODE_POINT else REPLACEMENT
         char = self.text[self.at : self.at + 1]
         self.at += 1
         return "" if char == "\n" else _ESCAPES.get(char, char)
@@ -293,6 +299,11 @@ class _Reader:
             if blank and blank.end() > self.at and self.text.startswith(("//", "/*"), self.at):
                 self.at = blank.end()
                 continue
+            if char == "/" and self.text[: self.at].rstrip()[-1:] in _BEFORE_VALUES:
+                regular = _REGEX.match(self.text, self.at)
+                if regular:
+                    self.at = regular.end()
+                    continue
             if char in _OPENING:
                 depth += 1
             elif char in _CLOSING:
@@ -372,6 +383,13 @@ class _Reader:
 
 def _ends_in_comment(before: str) -> bool:
     return "//" in before.rstrip("\n").rpartition("\n")[2]
+
+
+def _paired(text: str) -> str:
+    """Join the halves of surrogate pairs, as JavaScript writes characters beyond the basic plane."""
+    if text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _number(text: str) -> int | float:
