@@ -8,7 +8,8 @@ from prefect import flow
 from pydantic import Field
 
 from clodo.migrations import Which
-from clodo.releases.migrating import migrate_target
+from clodo.releases.migrating import Choice, Migrated
+from tasks.databases import migrate, rehearse, report_migrated
 from tasks.sites import open_site
 
 
@@ -17,22 +18,31 @@ def migrate_database(
     target: str,
     workspace: str = ".",
     which: Which = Which.EXPAND,
+    accept: list[str] | None = None,
+    maintenance: bool = False,
+    dry_run: bool = False,
     reason: Annotated[str, Field(max_length=500)] = "",
     take_over: bool = False,
-) -> dict[str, list[str]]:
+) -> list[Migrated]:
     """
-    Apply the pending migrations of a target's databases, each file all or nothing.
+    Apply the pending migrations of a target's databases, each file all or nothing, after rehearsing all of them.
 
     Args:
         target: Service, environment and customer: api@staging, api@production/acme.
         workspace: Folder of the workspace.
         which: Expand migrations, contract ones, or all.
+        accept: Names of files whose problems and hazards you have looked at and accept.
+        maintenance: Run contract migrations though the version before may still be wanted back.
+        dry_run: Rehearse only; write nothing.
         reason: Why; kept in the audit trail.
         take_over: Take the lock from whoever holds it.
 
     Returns:
-        Database name to the names of the migrations that were applied, empty when it was up to date.
+        What became of each database.
     """
     with open_site(workspace) as site:
         found = site.workspace.find(target)
-        return migrate_target(site, found, which=which, reason=reason, take_over=take_over)
+        choice = Choice(which, frozenset(accept or ()), maintenance)
+        done = rehearse(site, found, choice) if dry_run else migrate(site, found, choice, reason, take_over)
+        report_migrated(str(found), done, is_rehearsal=dry_run)
+        return list(done)

@@ -48,7 +48,7 @@ def resolve(site: Site, target: Target) -> Desired:
     databases = find_databases(account.databases, config)
     namespace_ids = find_namespaces(account.namespaces, config)
     triggers = triggers_of(config, account.zones if config.routes else ())
-    migrations_digest = _digest_of_migrations(config)
+    migrations_digest = digest_of_migrations(config)
     secrets_fingerprint = fingerprints.fingerprint(site.fingerprint_key, secrets)
     hashed = input_hash(
         config,
@@ -79,7 +79,8 @@ def resolve(site: Site, target: Target) -> Desired:
     )
 
 
-def _digest_of_migrations(config: EffectiveConfig) -> str:
+def digest_of_migrations(config: EffectiveConfig) -> str:
+    """Return one SHA-256 over the migrations of all databases of *config*."""
     return _digest(
         {
             binding.binding: digest(binding.migrations_folder, binding.migrations_pattern or "*.sql")
