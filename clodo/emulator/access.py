@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -92,14 +93,15 @@ class AccessLog:
     """
 
     def __init__(self, path: Path) -> None:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._file = os.fdopen(descriptor, "a", buffering=1, encoding="utf-8")
+        self._file: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._ring: deque[Call] = deque(maxlen=RING_SIZE)
         self._numbers = 0
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; safe to repeat."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
     @property
     def count(self) -> int:
@@ -112,9 +114,16 @@ class AccessLog:
         return self._numbers
 
     def add(self, call: Call) -> None:
-        """Remember *call*."""
+        """Remember *call*; on a full disk in memory only, since the call itself was answered."""
         self._ring.append(call)
-        self._file.write(json.dumps(call.as_json(), separators=(",", ":")) + "\n")
+        if self._file is None:
+            return
+        line = (json.dumps(call.as_json(), separators=(",", ":")) + "\n").encode("utf-8", "surrogatepass")
+        with contextlib.suppress(OSError):
+            written = os.write(self._file, line)
+            if written < len(line):
+                # No torn line: the next one must begin at a line's beginning.
+                os.ftruncate(self._file, os.fstat(self._file).st_size - written)
 
     def calls(
         self,

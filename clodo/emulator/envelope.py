@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import apsw
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -42,6 +43,7 @@ COULD_NOT_ROUTE = 7003
 MALFORMED_JSON = 6007
 #: Not Cloudflare's: 10000 itself means "authentication error" to wrangler, which then prints a whoami block.
 INTERNAL_ERROR = 10001
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 #: Not Cloudflare's either; the real one has no full disk.
 NO_SPACE_LEFT = 10507
 
@@ -343,11 +345,11 @@ def internal_error(error: Exception, path: str) -> ApiError:
 
     A full disk is told apart (507): the caller can do something about it.
     """
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, apsw.FullError) or (isinstance(error, OSError) and error.errno in _FULL):
         logger.error("no space left", path=path)
         return ApiError(507, NO_SPACE_LEFT, "The disk of the embedded cloud is full; nothing was changed.")
     incident = uuid.uuid4().hex
-    logger.error("unexpected error", path=path, incident=incident, error=type(error).__name__)
+    logger.error("request failed", path=path, incident=incident, exc_info=error)
     return ApiError(500, INTERNAL_ERROR, f"An unknown error has occurred. (incident {incident})")
 
 
@@ -384,5 +386,4 @@ class UnexpectedErrors:
         except Exception as error:  # the edge: nothing above it may see a traceback
             if started:
                 raise
-            logger.exception("request failed", path=scope.get("path", ""))
             await internal_error(error, scope.get("path", "")).as_response()(scope, receive, send)

@@ -18,6 +18,7 @@ import apsw
 
 from clodo.emulator.analytics.store import Size
 from clodo.emulator.d1.jobs import JobThread
+from clodo.emulator.envelope import NO_SPACE_LEFT
 from clodo.emulator.kv.limits import (
     INVALID_CURSOR,
     INVALID_LIMIT,
@@ -168,7 +169,7 @@ class Namespaces:
         namespace_id = secrets.token_hex(16)
 
         def insert() -> int:
-            with _duplicates():
+            with _full_disk_named(), _duplicates():
                 self._connection.execute(
                     "INSERT INTO namespaces(id, account_id, title, jurisdiction) VALUES(?, ?, ?, ?)",
                     (namespace_id, account_id, title, jurisdiction),
@@ -189,7 +190,7 @@ class Namespaces:
         """
 
         def update() -> None:
-            with _duplicates():
+            with _full_disk_named(), _duplicates():
                 self._connection.execute("UPDATE namespaces SET title = ? WHERE number = ?", (title, namespace.number))
 
         await self._thread.call(update)
@@ -253,7 +254,7 @@ class Namespaces:
             rows.append((namespace.number, key_bytes(pair.key), expiration, metadata_text(pair.metadata), pair.value))
 
         def insert() -> None:
-            with self._connection:
+            with _full_disk_named(), self._connection:
                 self._connection.executemany("INSERT OR REPLACE INTO pairs VALUES(?, ?, ?, ?, ?)", rows)
             self._purge(len(rows), int(now))
 
@@ -271,7 +272,7 @@ class Namespaces:
         rows = [(namespace.number, key_bytes(key)) for key in keys]
 
         def delete() -> None:
-            with self._connection:
+            with _full_disk_named(), self._connection:
                 self._connection.executemany("DELETE FROM pairs WHERE namespace = ? AND key = ?", rows)
 
         with self._counted(namespace, "delete", len(rows)):
@@ -428,6 +429,14 @@ def _bindings() -> Iterator[None]:
         yield
     except KvRefused as error:
         raise BindingRefused(error.status, error.message) from error
+
+
+@contextmanager
+def _full_disk_named() -> Iterator[None]:
+    try:
+        yield
+    except apsw.FullError as error:
+        raise KvRefused(507, NO_SPACE_LEFT, "The disk of the embedded cloud is full; nothing was changed.") from error
 
 
 @contextmanager
