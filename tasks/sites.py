@@ -19,6 +19,7 @@ from clodo.ledger import Ledger, default_path
 from clodo.logs import mask_every_record, register_secret
 from clodo.releases.interruption import Interruption
 from clodo.releases.site import AccountKeys, Site
+from clodo.secrets.token_store import resolve_token
 from clodo.settings import Settings
 from clodo.workspace.targets import Target
 from clodo.workspace.workspace import Workspace
@@ -28,9 +29,14 @@ SavedBlock = TypeVar("SavedBlock", bound=Block)
 
 
 @contextmanager
-def open_site(workspace: str, *, actor: str | None = None) -> Iterator[Site]:
+def open_site(
+    workspace: str, *, actor: str | None = None, instead: Mapping[str, Mapping[str, str]] | None = None
+) -> Iterator[Site]:
     """
     Open the workspace in the folder *workspace* for releases; Ctrl-C and SIGTERM then ask for an orderly stop.
+
+    Args:
+        instead: Secrets of a target that take the place of those in its block, by the target's name.
 
     Raises:
         BadConfiguration: A file is broken.
@@ -52,7 +58,7 @@ def open_site(workspace: str, *, actor: str | None = None) -> Iterator[Site]:
             loaded,
             ledger,
             accounts=account_keys,
-            secrets=lambda target: secrets_of(loaded, target, read),
+            secrets=lambda target: {**secrets_of(loaded, target, read), **(instead or {}).get(str(target), {})},
             toolchain=lambda: toolchain.install(settings),
             actor=actor or getpass.getuser(),
             tool_environment=settings.tool_environment,
@@ -72,7 +78,7 @@ def account_keys(block: str) -> AccountKeys:
         BadConfiguration: Nobody saved one.
     """
     account = saved(CloudflareAccount, block)
-    token = account.api_token.get_secret_value()
+    token = resolve_token(account.api_token.get_secret_value())
     register_secret(token)
     return AccountKeys(account.account_id, token, account.base_url, account.edge_url)
 

@@ -85,3 +85,23 @@ class User:
                 hint="Create a new token in the dashboard and save it in the CloudflareAccount block.",
             )
         return found
+
+    def roll_token(self, token_id: str) -> str:
+        """
+        Give a token, of the same owner as the client's, a new value and return it; the old one is good no more.
+
+        It may be lost if the answer doesn't come: it is never sent again.
+
+        Raises:
+            PermissionMissing: The token may not edit tokens.
+
+            NotAuthorised: It belongs to nobody whom this client speaks for.
+
+        Source: https://developers.cloudflare.com/api/resources/user/subresources/tokens/subresources/value/
+        """
+        try:
+            self.verify_user_token()
+            owner = "/user"
+        except NotAuthorised:
+            owner = f"/accounts/{self._api.account_id}"
+        return self._api.put(f"{owner}/tokens/{token_id}/value", str, json={})

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from clodo.security.credentials import CREDENTIAL_BITS
 from clodo.security.shapes import is_dummy, is_test_key, shape_of
+from clodo.security.strength import estimated_bits
 from clodo.security.subject import Leak, Source
 
 MAX_BYTES = 512 * 1024
@@ -55,6 +57,8 @@ _IDS = re.compile(
     r"^(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}|sha(?:1|256|384|512)-.*)$",
     re.IGNORECASE,
 )
+# The name of a secret stands for none.
+_IDENTIFIER = re.compile(r"[A-Z][A-Z0-9_]*|\{.*\}.*")
 _PLUGINS = (
     {"name": "ArtifactoryDetector"},
     {"name": "AWSKeyDetector"},
@@ -131,6 +135,8 @@ def _leaks_of(file: Path, found: list[Any]) -> Iterator[Leak]:
             or _IDS.fullmatch(value)
             or ("://" in value and shape_of(value) is None)
         ):
+            continue
+        if secret.type in _UNCERTAIN and (_IDENTIFIER.fullmatch(value) or estimated_bits(value) < CREDENTIAL_BITS):
             continue
         is_certain = secret.type not in _UNCERTAIN or shape_of(value) is not None
         kind = shape_of(value) or f"what looks like a secret ({secret.type})"

@@ -1,0 +1,260 @@
+"""A rotation, step by step and cut at every step: neither value is lost, and nothing is said that was not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from clodo.errors import BadConfiguration, Refused, ReleaseFailed, UndoIncomplete, VerificationFailed
+from clodo.ledger import Ledger
+from clodo.ledger.fingerprints import fingerprint_of
+from clodo.ledger.secret_records import RotationState
+from clodo.secrets.probing import Acceptance, Seen
+from clodo.secrets.rotating import Rotator
+from clodo.workspace.portfolio import Rotation
+
+OLD = "the-value-before-0123456789"
+START = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+class Killed(BaseException):
+    """A process that is gone."""
+
+
+@dataclass
+class World:
+    """
+    A block, a Worker and a clock.
+
+    Attributes:
+        kept: What the block holds.
+
+        live: What the Worker has.
+
+        accepts: Names whose values the Worker accepts.
+
+        is_lax: The Worker accepts every value.
+
+        dies_at: The number of the step at which the process is killed; None for never.
+    """
+
+    ledger: Ledger
+    kept: dict[str, str] = field(default_factory=lambda: {"KEY": OLD})
+    live: dict[str, str] = field(default_factory=lambda: {"KEY": OLD})
+    accepts: tuple[str, ...] = ("KEY", "KEY_PREVIOUS")
+    now: datetime = START
+    refuses_releases: bool = False
+    is_lax: bool = False
+    dies_at: int | None = None
+    steps: Iterator[int] = field(default_factory=count)
+    said: list[str] = field(default_factory=list)
+
+    def read(self) -> dict[str, str]:
+        """Return what is kept."""
+        return dict(self.kept)
+
+    def change(self, values: Mapping[str, str], *, kind: str = "") -> None:
+        """Keep, unless killed right before or right after."""
+        self._step()
+        self.kept.update(values)
+        self._step()
+
+    def release(self, reason: str, instead: Mapping[str, str]) -> None:
+        """Bring to the Worker what is kept, unless killed right before or right after."""
+        self._step()
+        if self.refuses_releases:
+            raise ReleaseFailed("api@production: it answered 500")
+        self.live = {**self.kept, **instead}
+        self._step()
+
+    def watch(self, value: str, expected: Acceptance) -> Seen:
+        """Say what the Worker does with a value."""
+        self._step()
+        good = self.is_lax or value in [self.live.get(name) for name in self.accepts]
+        return Seen(Acceptance.ACCEPTED, 200) if good else Seen(Acceptance.REFUSED, 401)
+
+    def rotator(self, **declared: object) -> Rotator:
+        """Return what rotates KEY."""
+        ids = count(1)
+        given = {"previous": "KEY_PREVIOUS", "grace_hours": 24, **declared}
+        return Rotator(
+            target="api@production",
+            name="KEY",
+            declared=Rotation.model_validate(given),
+            keeper=self,
+            records=self.ledger.secrets,
+            release=self.release,
+            watch=self.watch,
+            mark=lambda value: fingerprint_of(b"k" * 32, value),
+            new_id=lambda: f"k{next(ids)}-{len(self.ledger.secrets.rotations())}",
+            tell=self.said.append,
+        )
+
+    def _step(self) -> None:
+        if next(self.steps) == self.dies_at:
+            raise Killed
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A world whose ledger is a file, and whose clock is ours."""
+    clock = {"now": START}
+    with Ledger.open(tmp_path / "ledger.sqlite3", clock=lambda: clock["now"]) as ledger:
+        made = World(ledger)
+        made.clock = clock  # type: ignore[attr-defined]
+        yield made
+
+
+def later(world: World, hours: float) -> None:
+    """Let time pass."""
+    world.clock["now"] += timedelta(hours=hours)  # type: ignore[attr-defined]
+
+
+def test_both_values_are_good_until_the_one_before_is_retired(world):
+    """New and old are accepted; after the grace the old one is refused, and forgotten only then."""
+    begun = world.rotator().begin()
+
+    new = world.kept["KEY"]
+    assert (begun.state, begun.retire_at) == (RotationState.OVERLAPPING, START + timedelta(hours=24))
+    assert world.kept == world.live == {"KEY": new, "KEY_PREVIOUS": OLD}
+    assert new != OLD
+    with pytest.raises(Refused, match="good until 2026-11-21T12:00:00Z"):
+        world.rotator().retire(begun)
+    later(world, 24)
+    retired = world.rotator().retire(begun)
+
+    assert retired.state is RotationState.RETIRED
+    assert world.kept == world.live == {"KEY": new, "KEY_PREVIOUS": new}
+    assert world.ledger.secrets.rotations(only_open=True) == []
+    assert all(value not in line for value in (new, OLD) for line in world.said)
+
+
+def test_a_service_with_one_name_is_rotated_only_at_once(world):
+    """It is refused until somebody says so; then the old value is seen to be refused."""
+    world.accepts = ("KEY",)
+    with pytest.raises(Refused, match="no second name"):
+        world.rotator(previous=None).begin()
+
+    done = world.rotator(previous=None).begin(at_once=True)
+
+    assert done.state is RotationState.RETIRED
+    assert world.live == world.kept == {"KEY": world.kept["KEY"]}
+    assert world.kept["KEY"] != OLD
+
+
+def test_at_once_leaves_no_time_of_grace(world):
+    """Both phases, one after the other."""
+    done = world.rotator().begin(at_once=True)
+
+    assert done.state is RotationState.RETIRED
+    assert OLD not in world.live.values()
+
+
+def test_a_rotation_under_way_is_not_begun_again(world):
+    """The value before the value before would be refused too early."""
+    world.rotator().begin()
+
+    with pytest.raises(Refused, match="is being rotated"):
+        world.rotator().begin()
+
+
+def test_nothing_kept_is_nothing_to_replace(world):
+    """The remedy is to make one."""
+    world.kept.clear()
+
+    with pytest.raises(BadConfiguration, match="not kept"):
+        world.rotator().begin()
+
+
+def test_a_release_that_fails_puts_the_value_back(world):
+    """The block holds what the Worker has, and the rotation is closed."""
+    world.refuses_releases = True
+
+    with pytest.raises(ReleaseFailed):
+        world.rotator().begin()
+
+    assert world.kept["KEY"] == OLD
+    assert world.live == {"KEY": OLD}
+    assert world.ledger.secrets.rotations()[0].state is RotationState.PUT_BACK
+
+
+def test_a_worker_that_refuses_the_value_before_gets_it_back(world):
+    """It does not look at the second name: that is seen, and the value before is released again."""
+    world.accepts = ("KEY",)
+
+    with pytest.raises(VerificationFailed, match="the value before of KEY was not seen to be accepted"):
+        world.rotator().begin()
+
+    assert world.kept["KEY"] == world.live["KEY"] == OLD
+
+
+def test_a_value_that_is_still_accepted_is_not_retired(world):
+    """The Worker accepts everything: the rotation stays open, and the old value stays known."""
+    begun = world.rotator().begin()
+    later(world, 25)
+    world.is_lax = True
+
+    with pytest.raises(VerificationFailed, match="not seen to be refused"):
+        world.rotator().retire(begun)
+
+    assert world.kept["KEY_PREVIOUS"] == OLD
+    assert world.ledger.secrets.rotations()[0].state is RotationState.OVERLAPPING
+
+
+def test_a_process_that_dies_anywhere_loses_no_value(world):
+    """Killed at each step of both phases, the next run ends where an uncut one does; somebody's value always works."""
+    for step in range(40):
+        for record in world.ledger.secrets.rotations(only_open=True):
+            world.ledger.secrets.put_rotation(type(record)(**{**_fields(record), "state": RotationState.RETIRED}))
+        world.kept, world.live = {"KEY": OLD}, {"KEY": OLD}
+        world.steps, world.dies_at = count(), step
+        was_killed = False
+        try:
+            world.rotator().retire(_past_grace(world, world.rotator().begin()))
+        except Killed:
+            was_killed = True
+            assert OLD in world.live.values() or world.kept["KEY"] in world.live.values()
+            assert OLD in world.kept.values() or world.kept["KEY"] == world.live.get("KEY_PREVIOUS")
+            world.dies_at = None
+            _finish(world)
+        assert world.live == world.kept, f"killed at {step}"
+        assert OLD not in world.live.values(), f"killed at {step}"
+        assert world.live["KEY"] == world.live["KEY_PREVIOUS"]
+        if not was_killed:
+            assert step > 8
+            return
+    raise AssertionError("it never came to an end")
+
+
+def _finish(world: World) -> None:
+    found = world.ledger.secrets.rotations(only_open=True)
+    is_begun = not found or found[0].state is RotationState.BEGUN
+    record = world.rotator().begin() if is_begun else found[0]
+    world.rotator().retire(_past_grace(world, record))
+
+
+def _past_grace(world: World, record):
+    later(world, 25)
+    return record
+
+
+def _fields(record) -> dict[str, object]:
+    return {name: getattr(record, name) for name in record.__slots__}
+
+
+def test_what_can_not_be_put_back_says_so(world):
+    """After a kill the value before is only where the second name keeps it; with one name it is gone."""
+    world.dies_at = 2
+    with pytest.raises(Killed):
+        world.rotator(previous=None).begin(at_once=True)
+    world.dies_at, world.refuses_releases = None, True
+
+    with pytest.raises(UndoIncomplete, match="not known any more"):
+        world.rotator(previous=None).begin(at_once=True)
+
+    assert world.ledger.secrets.rotations()[0].state is RotationState.BEGUN
