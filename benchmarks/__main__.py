@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import rehearsal, report, startup
+from benchmarks import emulator, rehearsal, report, startup
 from benchmarks.portfolio import measure
 from clodo.settings import Settings
 from clodo.wrangler.toolchain import install
@@ -68,6 +68,22 @@ def demo(
     section = report.demo_section(found, checks, f"uv run python -m benchmarks demo --runs {runs}", _machine(), load)
     document = {**found.to_json(), "checks": checks}
     _end(section, document, is_reached=found.is_reached, save=save, as_json=as_json)
+
+
+@app.command(name="emulator")
+def measure_emulator(
+    workers: Annotated[int, typer.Option(min=20, help="How many Workers are deployed to weigh them.")] = 200,
+    megabytes: Annotated[int, typer.Option(min=1, help="Size of the database that is imported and exported.")] = 500,
+    save: SaveOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what the embedded cloud bears: requests, D1, redeploys under load, many Workers, large databases."""
+    load = os.getloadavg()[0]
+    found = emulator.measure(_say, workers=workers, megabytes=megabytes)
+    command = f"uv run python -m benchmarks emulator --workers {workers} --megabytes {megabytes}"
+    section = report.emulator_section(found, command, _machine(), load)
+    document = {"figures": [figure.to_json() for figure in found]}
+    _end(section, document, is_reached=all(figure.is_reached for figure in found), save=save, as_json=as_json)
 
 
 def _end(section: str, document: dict[str, Any], *, is_reached: bool, save: bool, as_json: bool) -> None:

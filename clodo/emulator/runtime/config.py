@@ -25,7 +25,8 @@ class RuntimeConfig:
 
         idle_timeout: A process without requests for this long is ended, and started by the next request; None never.
 
-        retire_after: How long a retired version is kept warm for a rollback once its last request has ended.
+        retire_after: How long a retired version is kept warm for a rollback once its last request has ended, and a
+            new one that nobody has asked anything yet for its first visitor.
 
         allow_loopback: Whether Workers may fetch addresses of this machine. Nothing else outside is ever reached.
     """
@@ -35,6 +36,6 @@ class RuntimeConfig:
     start_timeout: timedelta = timedelta(seconds=10)
     exchange_patience: timedelta = timedelta(seconds=5)
     cpu_limit: timedelta = timedelta(seconds=30)
-    idle_timeout: timedelta | None = timedelta(minutes=10)
+    idle_timeout: timedelta | None = timedelta(minutes=1)
     retire_after: timedelta = timedelta(seconds=20)
     allow_loopback: bool = False

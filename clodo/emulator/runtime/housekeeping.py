@@ -17,7 +17,8 @@ def is_superfluous(instance: Instance, directory: Directory, config: RuntimeConf
     account_id, script, version_id = instance.key
     traffic = directory.live_traffic(account_id, script) or ()
     is_live = bool(traffic) and (not version_id or any(version_id == other for other, _ in traffic))
-    allowed = config.idle_timeout if is_live else config.retire_after
+    is_expected = instance.has_served or config.idle_timeout is None
+    allowed = config.idle_timeout if is_live and is_expected else config.retire_after
     return allowed is not None and now - instance.last_used > allowed.total_seconds()
 
 

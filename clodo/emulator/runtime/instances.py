@@ -106,6 +106,7 @@ class Instance:
         self.last_used = time.monotonic()
         self.finished = 0
         self.cpu_before: float | None = None
+        self.has_served = False
         self._spawn = spawn
         self._entrypoints: tuple[tuple[str, ...], ...] = ()
         self._upstreams: dict[Entrypoint, Upstream] = {}
@@ -207,6 +208,7 @@ class Instance:
             self.long_in_flight += step
         if step < 0:
             self.finished += 1
+            self.has_served = True
             self.last_used = time.monotonic()
         _show(self._idle, self.in_flight == 0)
         _show(self._only_long, self.in_flight == self.long_in_flight)
