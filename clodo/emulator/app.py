@@ -135,6 +135,8 @@ class Cloud:
         first_account: Keys of the account it was started with.
 
         admin_token: For ``/__clodo/…``; a fresh one each start.
+
+        endpoints: Method and path (below ``/client/v4``, with names for what varies) of everything the API serves.
     """
 
     def __init__(self, config: CloudConfig) -> None:
@@ -320,6 +322,15 @@ class Cloud:
             *dns_routes(self.database, self.zones, self.records),
             *triggers.zone_routes(self.scripts, self.zones, self.directory),
         ]
+        self.endpoints = sorted(
+            {
+                (method, prefix + route.path)
+                for prefix, routes in (("", general), ("/accounts/{account_id}", per_account))
+                for route in routes
+                for method in (route.methods or set()) - {"HEAD"}
+            },
+            key=lambda endpoint: (endpoint[1], endpoint[0]),
+        )
         mounted = Router(
             [*general, Mount("/accounts/{account_id}", app=Router(per_account, redirect_slashes=False))],
             redirect_slashes=False,

@@ -165,6 +165,14 @@ class EmbeddedCloud:
 
         return self._ask(found)
 
+    def endpoints(self) -> list[tuple[str, str]]:
+        """Return method and path of everything the API serves, by path; what varies has a name in braces."""
+
+        async def found(cloud: Cloud) -> list[tuple[str, str]]:
+            return list(cloud.endpoints)
+
+        return self._ask(found)
+
     def forget_calls(self) -> None:
         """Start counting calls anew."""
 
