@@ -101,7 +101,9 @@ def start(
         show(f"Workers answer at <worker>.{state['subdomain']}.workers.dev, through the same port")
         if state["zone"]:
             show(f"Zone              {state['zone']}")
-        show(f"R2 over S3        {state['r2_url']}, access key {state['r2_access_key_id']}, secret: the token's SHA-256")
+        show(
+            f"R2 over S3        {state['r2_url']}, access key {state['r2_access_key_id']}, secret: the token's SHA-256"
+        )
         show("")
         show(f"export CLOUDFLARE_API_BASE_URL={state['url']}")
         show(f"export CLOUDFLARE_ACCOUNT_ID={state['account_id']}")
@@ -148,6 +150,48 @@ def status(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None
         ],
         empty="No Worker has been asked anything yet.",
     )
+
+
+@app.command()
+def token(
+    name: Annotated[str, typer.Argument(help="What it is called in lists and logs.")] = "token",
+    permission: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GROUP", help='Permission group, such as "D1 Write"; repeatable. Everything otherwise.'),
+    ] = None,
+    zone: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DOMAIN", help="Zone that permissions about zones are limited to; repeatable."),
+    ] = None,
+    account: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Account it reaches; repeatable. The first one's otherwise.")
+    ] = None,
+    owner: Annotated[str, typer.Option(help="user or account.")] = "user",
+    expires: Annotated[str | None, typer.Option(metavar="TIME", help="Such as 2026-12-24T18:00:00Z.")] = None,
+    data: DataOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Make an API token, to rehearse what happens when a permission is missing.
+
+    Its value is on standard output, once. With --json: {"id", "token"}.
+
+    Exit status: 0 made, 2 usage or unknown permission, 10 no such zone or account, or the embedded cloud doesn't run.
+    """
+    state = _running(data)
+    body = {
+        "name": name,
+        "account_ids": account or [state["account_id"]],
+        "owner": owner,
+        "permissions": permission,
+        "zones": zone or [],
+        "expires_on": expires,
+    }
+    made = _call(state, "POST", "/tokens", body)
+    if as_json:
+        show_json(made)
+    else:
+        show(made["token"])
 
 
 @app.command()
@@ -333,6 +377,8 @@ def _call(state: dict[str, Any], method: str, path: str, body: Any = None) -> An
         problem = json.load(error)["errors"][0]["message"]
         if error.code == 400:
             raise BadUsage(problem) from error
+        if error.code == 404:
+            raise NotFound(problem) from error
         raise ApiRefused(problem, status=error.code) from error
     except OSError as error:
         raise NotFound(f"the embedded cloud at {state['edge_url']} doesn't answer: {error}") from error

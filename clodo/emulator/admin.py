@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -167,7 +167,7 @@ def admin_app(cloud: Cloud) -> ASGIApp:
             owner=owner,
             expires_on=_moment_in(body, "expires_on"),
             permissions=_words_in(body, "permissions"),
-            zone_ids=_words_in(body, "zone_ids") or (),
+            zone_ids=[*(_words_in(body, "zone_ids") or ()), *_zone_ids(cloud, _words_in(body, "zones") or ())],
             value=body.get("value") if isinstance(body.get("value"), str) else None,
         )
         return envelope({"id": token_id, "token": token})
@@ -256,6 +256,17 @@ def _target(body: dict[str, Any]) -> tuple[str, str, str | None]:
     if not isinstance(account_id, str) or not isinstance(script, str):
         raise ApiError(400, 400, "account_id and script are needed")
     return account_id, script, version_id if isinstance(version_id, str) else None
+
+
+def _zone_ids(cloud: Cloud, names: Sequence[str]) -> list[str]:
+    """Return the ids of zones by name."""
+    ids = []
+    for name in names:
+        zone = cloud.zones.named(name)
+        if zone is None:
+            raise ApiError(404, 404, f"there is no zone {name}")
+        ids.append(zone["id"])
+    return ids
 
 
 def _words_in(body: Mapping[str, Any], key: str) -> list[str] | None:

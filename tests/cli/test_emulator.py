@@ -57,6 +57,26 @@ def test_faults_are_armed_listed_and_cleared(running: EmbeddedCloud, capsys: pyt
     assert "No fault is armed." in capsys.readouterr().out
 
 
+def test_a_token_has_the_permissions_that_were_named(
+    running: EmbeddedCloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its value alone is printed; it may do what was named, in the zone that was named, and nothing else."""
+    where = ["--data", str(running.config.data)]
+    made = main(["emulator", "token", "ci", "--permission", "DNS Write", "--zone", "shop.example", *where])
+    value = capsys.readouterr().out.strip()
+    unknown = main(["emulator", "token", "--permission", "DNS Edit", *where])
+    nowhere = main(["emulator", "token", "--permission", "DNS Write", "--zone", "no.example", *where])
+    headers = {"Authorization": f"Bearer {value}"}
+    records = httpx.get(f"{running.url}/zones/{running.account.zone_id}/dns_records", headers=headers, trust_env=False)
+    databases = httpx.get(
+        f"{running.url}/accounts/{running.account.account_id}/d1/database", headers=headers, trust_env=False
+    )
+
+    assert (made, unknown, nowhere) == (0, 2, 10)
+    assert (records.status_code, databases.status_code) == (200, 403)
+    assert "DNS Write" in capsys.readouterr().err
+
+
 def test_a_worker_misbehaves_until_told_otherwise(running: EmbeddedCloud, capsys: pytest.CaptureFixture[str]) -> None:
     """A Worker's visitors get the ordered errors, until that is ended."""
     where = ["--data", str(running.config.data)]
