@@ -150,16 +150,16 @@ def rehearse_statements(
         missing = _complete(database, () if data_of else schema)
         with _opened(database) as engine:
             before = _counts(engine) if data_of else {}
-            was_broken = set(_broken(engine)) if data_of else set()
+            was_broken = tuple(_broken(engine)) if data_of else ()
             done: list[RehearsedFile] = []
             for name, path, statements in files:
                 done.append(_run(engine, name, path, statements, elapsed, has_rows=data_of is not None))
                 if done[-1].failure:
                     break
             after = _counts(engine) if data_of else {}
-            broken = tuple(line for line in _broken(engine) if line not in was_broken)
+            broken = tuple(_broken(engine))
     rows = {name: (before.get(name), after.get(name)) for name in sorted({*before, *after})}
-    return Rehearsal(tuple(done), rows, broken, missing, data_of)
+    return Rehearsal(tuple(done), rows, _newly(broken, was_broken), missing, data_of)
 
 
 def _complete(database: Path, schema: Sequence[SchemaRow]) -> tuple[str, ...]:
@@ -243,6 +243,13 @@ _TABLES = (
 )
 
 
+def _newly(broken: Sequence[str], before: Sequence[str]) -> tuple[str, ...]:
+    # What was broken before may be called otherwise now, after a rename: only more of it is the files' fault.
+    if len(broken) <= len(before):
+        return ()
+    return tuple([line for line in broken if line not in before][:MAX_TOLD])
+
+
 def _broken(engine: Engine) -> Iterator[str]:
     """Yield what is damaged: references to rows that aren't there, and what SQLite finds in its pages."""
     try:
@@ -250,7 +257,7 @@ def _broken(engine: Engine) -> Iterator[str]:
     except apsw.Error as error:
         yield f"foreign keys can't be checked: {error}"
         found = []
-    for table, row, parent, _ in found[:MAX_TOLD]:
+    for table, row, parent, _ in found:
         yield f"row {row} of {table} refers to a row of {parent} that isn't there"
     for (line,) in engine.rows(f"PRAGMA integrity_check({MAX_TOLD})"):
         if line != "ok":
