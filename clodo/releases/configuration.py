@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from clodo.errors import ReleaseNotFound, WorkerNotFound
@@ -103,7 +104,11 @@ def live_values(site: Site, target: Target) -> tuple[Value, ...]:
         raise WorkerNotFound(f"{target}: nothing is deployed to the Worker {config.worker_name}")
     version = account.cloudflare.versions.get(config.worker_name, version_id)
     place = f"live version {version_id}"
-    return by_path([*_version(version, place), *_triggers(observed.triggers, lambda _: "live")])
+    triggers = observed.triggers
+    if wanted.previews is None:
+        # The config leaves preview URLs to whoever set them; workers.dev it always decides.
+        triggers = replace(triggers, previews=None)
+    return by_path([*_version(version, place), *_triggers(triggers, lambda _: "live")])
 
 
 def _version(version: Version, place: str) -> Iterator[Value]:

@@ -19,7 +19,7 @@ from clodo.workspace.differences import differences
 from clodo.workspace.effective_values import effective_values
 
 from .numbered import quick
-from .stage import TARGET, Stage
+from .stage import TARGET, WORKER, Stage
 
 # In vars, where it should not be.
 MISPLACED = "sk_live_4242424242424242"
@@ -38,17 +38,28 @@ def changed_paths(stage: Stage) -> list[str]:
         return [item.path for item in differences(live_values(site, target), wanted_values(site, target))]
 
 
-def test_what_is_live_is_what_was_released_until_the_config_changes(stage):
-    """After a release nothing differs; then exactly what was edited does, crons and vars alike."""
-    stage.write(crons=("0 3 * * *",), more='vars = { LEVEL = "info" }')
-    stage.release()
+def test_what_is_live_is_compared_with_the_config_path_by_path(quick_stage):
+    """A Worker that is what the config says has no differences; then exactly what was edited does."""
+    quick_stage.write(crons=("0 3 * * *",), previews=None, more='vars = { LEVEL = "info", LIMITS = { up = 10 } }')
+    quick_stage.account.put_worker(
+        WORKER,
+        compatibility_date="2026-01-01",
+        bindings=[
+            {"type": "d1", "name": "DB", "id": quick_stage.database_id},
+            {"type": "plain_text", "name": "LEVEL", "text": "info"},
+            {"type": "json", "name": "LIMITS", "json": {"up": 10}},
+            {"type": "secret_text", "name": "SIGNING_KEY", "text": "not to be seen"},
+            {"type": "version_metadata", "name": "VERSION"},
+        ],
+    )
+    quick_stage.account.result("PUT", f"/workers/scripts/{WORKER}/schedules", json=[{"cron": "0 3 * * *"}])
 
-    before = changed_paths(stage)
-    stage.write(crons=("0 4 * * *",), more='vars = { LEVEL = "debug", NEW = "1" }')
-    after = changed_paths(stage)
+    before = changed_paths(quick_stage)
+    quick_stage.write(crons=("0 4 * * *",), more='vars = { LEVEL = "debug", LIMITS = { up = 11 }, NEW = "1" }')
+    after = changed_paths(quick_stage)
 
     assert before == []
-    assert after == ["triggers.crons", "vars.LEVEL", "vars.NEW"]
+    assert after == ["triggers.crons", "vars.LEVEL", "vars.LIMITS.up", "vars.NEW"]
 
 
 def test_a_release_remembers_what_it_was_told_without_secrets(quick_stage):
