@@ -149,6 +149,7 @@ def furnished(cloud: EmbeddedCloud) -> Iterator[CloudAccount]:
         account.result("PUT", "/workers/domains", json=domain)
         route = {"pattern": f"{account.zone}/*", "script": "shop"}
         account.api.post(f"/zones/{account.zone_id}/workers/routes", json=route)
+        account.api.patch(f"/zones/{account.zone_id}/dnssec", json={"status": "active"})
         # Served or not: the tests tell.
         record(account, "www")
         account.api.post(f"{account.root}/pages/projects", json={"name": "site", "production_branch": "main"})
