@@ -15,6 +15,7 @@ from clodo.emulator.runtime.configuration import CALLER_HEADER, CF_HEADER, SECRE
 from clodo.emulator.runtime.forwarding import HOP_BY_HOP, Ending, Headers, Outcome, refuse_websocket
 from clodo.emulator.runtime.instances import EntrypointMissing, Lease
 from clodo.emulator.runtime.ports import Disturbance, ScriptInvalid, WorkerdUnavailable
+from clodo.emulator.runtime.tails import killed_event
 
 if TYPE_CHECKING:
     from clodo.emulator.runtime.runtime import Runtime
@@ -148,6 +149,11 @@ async def pass_to_version(
             if runtime.recorder is not None:
                 runtime.recorder.ended(lease, event="fetch", status=_status_of(outcome, lease), seconds=seconds)
             await _conclude(lease, outcome, scope, send, extra, host, ray)
+            if outcome.ending is Ending.BROKE_OFF and lease.workerd.is_over_limit:
+                # The process that would have told of it is gone.
+                url = f"https://{host}{scope['path']}"
+                event = killed_event(url, scope.get("method", "GET"), headers, seconds)
+                runtime.deliver_tail(account_id, script, version_id, [event])
             return
         finally:
             lease.release()

@@ -7,7 +7,7 @@ import math
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import aiohttp
@@ -58,6 +58,26 @@ def event_of(item: Mapping[str, Any], spec: VersionSpec, wall_times: WallTimes) 
         ray = headers.get("cf-ray", "") if isinstance(headers, Mapping) else ""
         wall_time = wall_time or round(wall_times.take(ray))
     return {**item, "wallTime": wall_time, "scriptName": spec.script, "scriptVersion": version}
+
+
+def killed_event(url: str, method: str, headers: Iterable[tuple[bytes, bytes]], seconds: float) -> dict[str, Any]:
+    """Return what a tail is told of a request whose process was killed for using up its CPU time."""
+    now_ms = round(time.time() * 1000)
+    shown = {
+        name.decode("latin-1"): value.decode("latin-1") for name, value in headers if not name.startswith(b"x-clodo")
+    }
+    return {
+        "outcome": "exceededCpu",
+        "eventTimestamp": now_ms - round(seconds * 1000),
+        "event": {"request": {"url": url, "method": method, "headers": shown}},
+        "logs": [],
+        "exceptions": [{"name": "Error", "message": "Worker exceeded CPU time limit.", "timestamp": now_ms}],
+        "diagnosticsChannelEvents": [],
+        "truncated": False,
+        "executionModel": "stateless",
+        "wallTime": round(seconds * 1000),
+        "cpuTime": round(seconds * 1000),
+    }
 
 
 class Tails:

@@ -115,6 +115,33 @@ async def test_a_site_of_assets_alone_is_served(cloud: Cloud) -> None:
     assert (lost.status_code, lost.text) == (404, "<h1>lost</h1>")
 
 
+@pytest.mark.parametrize(
+    ("handling", "paths"),
+    [
+        ("auto-trailing-slash", {"/about": 200, "/about.html": 307, "/about/": 307, "/docs": 307, "/docs/": 200}),
+        ("force-trailing-slash", {"/about": 307, "/about/": 200, "/docs": 307, "/docs/": 200}),
+        ("drop-trailing-slash", {"/about": 200, "/about/": 307, "/docs": 200, "/docs/": 307}),
+        ("none", {"/about": 404, "/about.html": 200, "/docs/": 404, "/docs/index.html": 200}),
+    ],
+)
+async def test_pages_are_found_as_html_handling_says(cloud: Cloud, handling: str, paths: dict[str, int]) -> None:
+    """Each kind of html_handling has its own canonical address of a page, and redirects to it from the others."""
+    pages = {"/about.html": "about", "/docs/index.html": "docs"}
+    await cloud.worker(f"html-{handling}", None, assets=pages, assets_config={"html_handling": handling})
+
+    found = {path: (await cloud.request(f"html-{handling}", path)).status_code for path in paths}
+
+    assert found == paths
+
+
+async def test_a_single_page_application_answers_everywhere(cloud: Cloud) -> None:
+    """With not_found_handling for single pages every unknown path is the index, with status 200."""
+    config = {"not_found_handling": "single-page-application"}
+    await cloud.worker("spa", None, assets={"/index.html": "app", "/a.js": "1"}, assets_config=config)
+
+    assert [await cloud.text("spa", path) for path in ("/", "/deep/link", "/a.js")] == ["app", "app", "1"]
+
+
 async def test_assets_come_before_the_worker_and_are_reachable_by_binding(cloud: Cloud) -> None:
     """Files are served before the script; other paths reach it, and it reaches the files by its binding."""
     source = """export default { async fetch(request, env) {

@@ -9,13 +9,15 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clodo.emulator.runtime.configuration import Configuration, empty
-from clodo.emulator.runtime.ports import ScriptInvalid, VersionStats, WorkerdUnavailable
+from clodo.emulator.runtime.ports import ScriptInvalid, VersionSpec, VersionStats, WorkerdUnavailable
 from clodo.emulator.runtime.processes import Nursery, StartFailed, started_at
 from tests.emulator.runtime.cloud import ACCOUNT, Cloud
 
@@ -94,6 +96,28 @@ async def test_a_hanging_worker_is_ended_after_the_grace(cloud: Cloud) -> None:
     assert (await request).status_code == 500
 
 
+async def test_idle_objects_sleep_in_the_same_place(workerd: Path, tmp_path: Path) -> None:
+    """The process of idle Durable Objects ends, and the next request finds their data in a new one."""
+    source = """import { DurableObject } from "cloudflare:workers";
+        export class Counter extends DurableObject {
+          async next() {
+            const n = ((await this.ctx.storage.get("n")) ?? 0) + 1;
+            await this.ctx.storage.put("n", n);
+            return n;
+          }
+        }
+        export default { async fetch(r, env) { return new Response(await env.COUNTER.getByName("a").next()); } };"""
+    binding = {"type": "durable_object_namespace", "name": "COUNTER", "class_name": "Counter"}
+    async with Cloud(workerd, tmp_path, idle_timeout=timedelta(seconds=0.2)) as cloud:
+        spec = await cloud.worker("sleepy", source, binding, objects=["Counter"])
+        assert await cloud.text("sleepy") == "1"
+        async with asyncio.timeout(10):
+            while _pid(cloud, spec) is not None:
+                await asyncio.sleep(0.02)
+
+        assert await cloud.text("sleepy") == "2"
+
+
 async def test_versions_out_of_traffic_and_idle_ones_are_ended(workerd: Path, tmp_path: Path) -> None:
     """What is out of traffic ends by itself, so does what is idle; both come back when asked for."""
     async with Cloud(workerd, tmp_path, retire_after=timedelta(0), idle_timeout=timedelta(0)) as cloud:
@@ -109,15 +133,27 @@ async def test_versions_out_of_traffic_and_idle_ones_are_ended(workerd: Path, tm
 
 
 async def test_a_worker_that_only_computes_is_killed_and_shows_error_1102(workerd: Path, tmp_path: Path) -> None:
-    """A Worker that computes beyond the CPU limit is killed; the visitor sees 1102, the next one an answer."""
+    """Beyond the CPU limit a Worker is killed and its visitor sees 1102; others, and the next visitor, are served."""
     async with Cloud(workerd, tmp_path, cpu_limit=timedelta(seconds=0.5)) as cloud:
         source = "export default { fetch(r) { if (r.url.endsWith('/loop')) for (;;) {} return new Response('ok'); } };"
-        await cloud.worker("greedy", source)
+        spec = await cloud.worker("greedy", source)
+        other = await cloud.worker("modest", source)
+        events: list[Mapping[str, Any]] = []
+        cloud.runtime.open_tail(ACCOUNT, "greedy", events.append)
+        await cloud.text("modest")
+        before = _pid(cloud, other)
 
-        looped = await cloud.request("greedy", "/loop")
+        looping = asyncio.create_task(cloud.request("greedy", "/loop"))
+        while not looping.done():
+            assert await cloud.text("modest") == "ok"
+        looped = await looping
 
         assert (looped.status_code, "1102" in looped.text) == (503, True)
         assert await cloud.text("greedy") == "ok"
+        assert _pid(cloud, other) == before
+        assert [(event["outcome"], event["scriptVersion"]["id"]) for event in events[:1]] == [
+            ("exceededCpu", spec.version_id)
+        ]
 
 
 @pytest.mark.parametrize(
@@ -375,3 +411,8 @@ async def test_a_refused_configuration_leaves_nothing(workerd: Path, tmp_path: P
     assert "Parse error" in failed.value.output
     assert not nursery.children
     await nursery.close()
+
+
+def _pid(cloud: Cloud, spec: VersionSpec) -> int | None:
+    (pid,) = (stats.pid for stats in cloud.runtime.stats() if stats.version_id == spec.version_id)
+    return pid
