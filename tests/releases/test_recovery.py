@@ -111,9 +111,7 @@ def test_a_schema_that_breaks_the_live_version_is_taken_back_in_time_when_nobody
     stage.write(migrations=indexed, count="SELECT count(*) AS orders FROM orders INDEXED BY by_item WHERE item > ''")
     assert stage.release().ending is Ending.LIVE
     assert stage.order("book").status_code == 201
-    stage.write(
-        migrations={**indexed, "0002_away.sql": DROP_INDEX}, count="SELECT count(*) AS orders FROM orders"
-    )
+    stage.write(migrations={**indexed, "0002_away.sql": DROP_INDEX}, count="SELECT count(*) AS orders FROM orders")
     cut_short(stage, after="migrate")
     assert stage.visit().status_code == 500
 
