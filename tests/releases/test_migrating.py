@@ -1,0 +1,157 @@
+"""Migrations within releases and beside them: when contract ones may run, and what a release costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clodo.errors import DatabaseNotFound, MigrationFailed, PlanIsStale, Refused, ReleaseFailed
+from clodo.migrations import Which
+from clodo.releases.database_rollback import Wanted, plan_rollback, roll_back_database
+from clodo.releases.migrating import Choice, migrate_target, rehearse_target
+from clodo.releases.outcome import Ending
+
+from .numbered import quick
+from .stage import ORDERS, TARGET, WORKER, Stage
+
+CONTRACT = Choice(Which.CONTRACT)
+DROP = {
+    "0001_orders.sql": ORDERS + "ALTER TABLE orders ADD COLUMN colour TEXT;",
+    "0002_drop.sql": "-- clodo: contract\nALTER TABLE orders DROP COLUMN colour;",
+}
+
+
+@pytest.fixture
+def stage(stage: Stage, tmp_path: Path) -> Stage:
+    """A stage whose uploads need no wrangler; what wrangler does is not what is tested here."""
+    stage.toolchain = quick(stage.toolchain, tmp_path)
+    return stage
+
+
+def migrate(stage, choice=None):
+    """Migrate as `clodo database migrate` does; return the names that were applied."""
+    with stage.site() as site:
+        done = migrate_target(site, site.workspace.find(TARGET), choice)
+    return [name for item in done for name in item.applied]
+
+
+def window(stage, hours):
+    """Let the shop's way back stay open for so long."""
+    file = stage.folder / "portfolio.toml"
+    file.write_text(file.read_text().replace("[services.shop]\n", f"[services.shop]\nway_back_hours = {hours}\n"))
+
+
+def test_contract_migrations_wait_for_the_version_that_came_with_them(stage):
+    """Never before a release, nor before a release of these files, nor while its way back is open; then they run."""
+    stage.write(migrations=DROP)
+
+    with pytest.raises(Refused, match="no release of it is known to be live"):
+        migrate(stage, CONTRACT)
+    assert stage.release().ending is Ending.LIVE
+    with pytest.raises(Refused, match="its way back is open until"):
+        migrate(stage, CONTRACT)
+    window(stage, 0)
+    stage.folder.joinpath(WORKER, "migrations", "0003_more.sql").write_text("CREATE TABLE more (x);")
+    with pytest.raises(Refused, match="was released without these files"):
+        migrate(stage, CONTRACT)
+    stage.folder.joinpath(WORKER, "migrations", "0003_more.sql").unlink()
+
+    assert migrate(stage, CONTRACT) == ["0002_drop.sql"]
+    assert "colour" not in stage.query("SELECT sql FROM sqlite_master WHERE name = 'orders'")[0]["sql"]
+    stage.raise_if_unsettled()
+
+
+def test_contract_migrations_wait_while_another_version_is_live(stage):
+    """What Cloudflare reports counts, not what we remember; a maintenance window overrides all of it."""
+    stage.write(migrations=DROP)
+    assert stage.release().ending is Ending.LIVE
+    window(stage, 0)
+    theirs = stage.account.upload_version(WORKER)["id"]
+    stage.account.deploy(WORKER, (theirs, 100))
+
+    with pytest.raises(Refused, match=f"Cloudflare reports {theirs} as live"):
+        migrate(stage, CONTRACT)
+    assert migrate(stage, Choice(Which.CONTRACT, maintenance=True)) == ["0002_drop.sql"]
+
+
+def test_a_release_with_a_hazard_changes_nothing(stage):
+    """What the lint refuses, and what fails in the rehearsal, is found before anything is written."""
+    assert stage.release().ending is Ending.LIVE
+    before = (stage.applied, stage.live_version, len(stage.versions))
+
+    for sql, error in (
+        ("ALTER TABLE orders ADD COLUMN size TEXT NOT NULL;", "not-null-without-default"),
+        ("ALTER TABLE nowhere ADD COLUMN size TEXT;", "no such table: nowhere.*found in a rehearsal"),
+    ):
+        stage.write(says="two", migrations={**stage.shop.migrations, "0002_bad.sql": sql})
+        since = stage.requests()[-1]["number"] + 1
+        with pytest.raises(ReleaseFailed, match=error):
+            stage.release()
+        calls = [call for call in stage.requests(since=since) if "/query" not in call["path"]]
+        writes = [call for call in calls if call["method"] != "GET"]
+        assert writes == []
+    assert (stage.applied, stage.live_version, len(stage.versions)) == before
+
+
+def test_what_the_lint_finds_waits_beyond_the_release(stage):
+    """A file that drops something isn't run by a release though nobody marked it; its outcome doesn't list it."""
+    assert stage.release().ending is Ending.LIVE
+    stage.write(says="two", migrations={**stage.shop.migrations, "0002_drop.sql": "DROP TABLE orders;"})
+
+    outcome = stage.release()
+
+    assert outcome.ending is Ending.LIVE
+    assert stage.applied == ["0001_orders.sql"]
+    assert "migration 0002_drop.sql" not in outcome.changes
+
+
+def test_a_pending_migration_costs_a_release_few_requests(stage):
+    """One to look, three to note what is there, one to apply, one bookmark after: six to the database."""
+    assert stage.release().ending is Ending.LIVE
+    stage.write(
+        says="two", on_failure="time-travel", migrations={**stage.shop.migrations, "0002_x.sql": "CREATE TABLE x (y);"}
+    )
+    since = stage.requests()[-1]["number"] + 1
+
+    assert stage.release().ending is Ending.LIVE
+
+    database = [call for call in stage.requests(since=since) if "/d1/database/" in call["path"]]
+    assert len(database) == 6, database
+
+
+def test_a_rehearsal_of_all_databases_comes_before_the_first_is_touched(stage):
+    """The second of two files that fails keeps the first from being applied, and a dry run says the same."""
+    stage.write(migrations={"0001_orders.sql": ORDERS, "0002_bad.sql": "SELECT nonsense;"})
+
+    with pytest.raises(MigrationFailed, match="no such column: nonsense"):
+        migrate(stage)
+    with stage.site() as site, pytest.raises(MigrationFailed, match="no such column: nonsense"):
+        rehearse_target(site, site.workspace.find(TARGET), Choice())
+    assert stage.applied == []
+
+
+def test_a_rollback_that_was_approved_for_another_state_is_refused(stage):
+    """Somebody migrated after the plan was shown: nothing is done, and the plan is to be looked at again."""
+    with_down = {"0001_orders.sql": ORDERS, "0002_x.sql": "CREATE TABLE x (y);", "0002_x.down.sql": "DROP TABLE x;"}
+    stage.write(migrations=with_down)
+    migrate(stage)
+    with stage.site() as site:
+        target = site.workspace.find(TARGET)
+        plan = plan_rollback(site, target, Wanted())
+    stage.write(migrations={**with_down, "0003_y.sql": "CREATE TABLE z (y);", "0003_y.down.sql": "DROP TABLE z;"})
+    migrate(stage)
+
+    with stage.site() as site:
+        with pytest.raises(PlanIsStale, match="was migrated since the plan"):
+            roll_back_database(site, target, Wanted(), approved=plan.fingerprint)
+        assert stage.applied == ["0001_orders.sql", "0002_x.sql", "0003_y.sql"]
+        done = roll_back_database(site, target, Wanted(to="0001_orders.sql"), reason="wrong")
+        with pytest.raises(DatabaseNotFound, match='no database called "other"'):
+            plan_rollback(site, target, Wanted(database="other"))
+
+    assert done.plan.names == ("0003_y.sql", "0002_x.sql")
+    assert stage.applied == ["0001_orders.sql"]
+    with stage.ledger() as ledger:
+        actions = [row.action for row in ledger.audit.list(subject=TARGET)]
+    assert [action for action in actions if "rol" in action] == ["database-rolled-back", "database-rollback-begun"]
