@@ -49,6 +49,12 @@ from clodo.emulator.envelope import EXCEPTION_HANDLERS, UnexpectedErrors
 from clodo.emulator.faults import Faults, Faulty, RequestLimit
 from clodo.emulator.kv.routes import routes as kv_routes
 from clodo.emulator.kv.store import Namespaces
+from clodo.emulator.pages.asset_routes import routes as pages_asset_routes
+from clodo.emulator.pages.deploying import Deploying
+from clodo.emulator.pages.directory import PagesDirectory
+from clodo.emulator.pages.routes import routes as pages_routes
+from clodo.emulator.pages.store import Projects
+from clodo.emulator.pages.tokens import UploadTokens
 from clodo.emulator.queues.deliveries import Deliveries
 from clodo.emulator.queues.messages import Messages
 from clodo.emulator.queues.producing import Producing
@@ -169,9 +175,13 @@ class Cloud:
         self.deliveries = Deliveries(self.queues, self.messages, self._consume, unix_milliseconds)
         self.producing = Producing(self.queues, self.messages, unix_milliseconds, self.deliveries.wake)
         self.directory = WorkerDirectory(self.scripts, self.accounts, self.zones, self.blobs)
+        self.projects = Projects(self.database)
+        self._site_blobs = Blobs(config.data / "pages")
+        self._site_blobs.keep_only(self.projects.blobs_in_use())
+        self.sites = PagesDirectory(self.projects, self._site_blobs, self.directory)
         self.runtime = Runtime(
             RuntimeConfig(workerd=config.workerd, data=config.data / "runtime"),
-            self.directory,
+            self.sites,
             databases=self.databases,
             namespaces=self.namespaces,
             buckets=BucketBindings(self.storage),
@@ -200,7 +210,9 @@ class Cloud:
             self.runtime.trigger_scheduled,
             lambda: datetime.now(UTC),
         )
-        self._router = RouterApp(self.runtime, self.directory)
+        self._router = RouterApp(self.runtime, self.sites)
+        self._upload_tokens = UploadTokens(_kept_key(config.data / "pages.key"))
+        self._deploying = Deploying(self.projects, self._site_blobs, self.runtime)
         self._admin = admin_app(self)
         self._links = _quiet(Starlette(routes=d1_link_routes(self.transfers)))
         self._public_buckets = PublicBuckets(self.storage)
@@ -261,7 +273,7 @@ class Cloud:
             await self._public_buckets(scope, receive, send)
         elif is_own:
             await self._own(scope, receive, send)
-        elif self.directory.knows(host):
+        elif self.directory.knows(host) or self.sites.knows(host):
             await self._router(scope, receive, send)
         else:
             await _refuse(scope, receive, send)
@@ -306,11 +318,13 @@ class Cloud:
             *kv_routes(self.namespaces),
             *bucket_routes(self.storage),
             *object_routes(self.storage),
+            *pages_routes(self.projects, self._deploying, self.sites, self._upload_tokens, self.zones),
             *bucket_setting_routes(self.storage, self.zones),
             *queue_routes(self.queues, self.messages, self.producing, self.deliveries),
         ]
         general: list[Route] = [
             *self.analytics.routes(),
+            *pages_asset_routes(self.projects, self._site_blobs, self._upload_tokens),
             *account_routes.routes(self.accounts),
             *token_routes.routes(self.accounts),
             *audit_routes.routes(self.accounts, self.audit),

@@ -100,6 +100,8 @@ ALSO: dict[str, dict[str, set[str]]] = {
     "GET /accounts/{id}/workers/domains 200": {"result[]": {"enabled", "previews_enabled"}},
     # wrangler reads `script` or `service`, the SDK `script_name`.
     "GET /accounts/{id}/queues/{id}/consumers 200": {"result[]": {"environment", "script_name", "service"}},
+    # SDK: a project says what it was made with, and whether it has Functions.
+    "GET /accounts/{id}/pages/projects 200": {"result[]": {"framework", "framework_version", "uses_functions"}},
     "GET /accounts/{id}/r2/buckets 200": {"result.buckets[]": {"jurisdiction", "location", "storage_class"}},
     # SDK: all of a person's data may be null; the recorded person had some.
     "GET /accounts/{id}/members 200": {

@@ -22,7 +22,7 @@ AUTHENTICATION_ERROR = 10000
 INVALID_API_TOKEN = 1000
 
 #: Calls that carry the JWT of an upload session where others carry a token; their handlers check it.
-HOLDS_ITS_OWN_JWT = re.compile(r"^/accounts/[^/]+/workers/assets/upload$")
+HOLDS_ITS_OWN_JWT = re.compile(r"^(/accounts/[^/]+/workers/assets/upload|/pages/assets/[^/]+)$")
 
 _CALLER = "clodo.caller"
 

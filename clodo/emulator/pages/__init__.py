@@ -1,0 +1,1 @@
+"""Pages: projects, direct uploads, and the sites they become."""

@@ -1,0 +1,193 @@
+"""Pages: projects, direct uploads, and what visitors get."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fixtures.embedded_cloud import CloudAccount
+
+SITE = {
+    "/index.html": b"<h1>home</h1>",
+    "/about.html": b"about",
+    "/deep/page.html": b"deep",
+    "/style.css": b"body {}",
+    "/404.html": b"not here",
+}
+HEADERS = "/style.css\n  x-served-by: pages\n"
+REDIRECTS = "/old /about 301\n/go/* /deep/:splat 302\n"
+FUNCTION = """\
+export default {
+  async fetch(request, env) {
+    const url = new URL(request.url);
+    if (url.pathname === "/api/hello") {
+      return Response.json([env.GREETING, env.CF_PAGES_BRANCH, await env.KV.get("key"), env.SECRET]);
+    }
+    return env.ASSETS.fetch(request);
+  },
+};
+"""
+
+
+def upload(account: CloudAccount, project: str, files: Mapping[str, bytes]) -> dict[str, str]:
+    """Upload files as wrangler does and return the manifest."""
+    token = account.result("GET", f"/pages/projects/{project}/upload-token")["jwt"]
+    manifest = {path: hashlib.sha256(path.encode() + content).hexdigest()[:32] for path, content in files.items()}
+    with httpx.Client(
+        base_url=account.cloud.url, headers={"authorization": f"Bearer {token}"}, trust_env=False
+    ) as client:
+        missing = client.post("/pages/assets/check-missing", json={"hashes": [*manifest.values()]}).json()["result"]
+        wanted = [
+            {"key": manifest[path], "value": base64.b64encode(content).decode(), "metadata": {}, "base64": True}
+            for path, content in files.items()
+            if manifest[path] in missing
+        ]
+        assert client.post("/pages/assets/upload", json=wanted).is_success
+        assert client.post("/pages/assets/upsert-hashes", json={"hashes": [*manifest.values()]}).is_success
+    return manifest
+
+
+def deploy(account: CloudAccount, project: str, files: Mapping[str, bytes], branch: str = "main", **parts: str) -> Any:
+    """Deploy files to a branch; *parts* are further files of the form, with `_` for what can't be in a name."""
+    manifest = upload(account, project, files)
+    form: dict[str, Any] = {"manifest": (None, json.dumps(manifest)), "branch": (None, branch)}
+    form |= {name: (name, text) for name, text in parts.items()}
+    return account.result("POST", f"/pages/projects/{project}/deployments", files=form)
+
+
+@pytest.fixture
+def site(account: CloudAccount) -> str:
+    """A project with a name of its own, since those are everybody's."""
+    name = f"site-{account.account_id[:8]}"
+    account.result("POST", "/pages/projects", json={"name": name, "production_branch": "main"})
+    return name
+
+
+def test_a_direct_upload_is_served(account: CloudAccount, site: str) -> None:
+    """Production, a deployment and a branch have hostnames; files, headers and redirects are as Pages has them."""
+    made = deploy(account, site, SITE, _headers=HEADERS, _redirects=REDIRECTS)
+    preview = deploy(account, site, {"/index.html": b"feature"}, branch="Feature/Login Form")
+    host = f"{site}.pages.dev"
+
+    assert account.visit(host, "/").text == "<h1>home</h1>"
+    assert account.visit(host, "/about").text == "about"
+    assert account.visit(host, "/deep/page.html").status_code == 307
+    assert account.visit(host, "/style.css").headers["x-served-by"] == "pages"
+    assert account.visit(host, "/old").headers["location"] == "/about"
+    assert account.visit(host, "/go/page").headers["location"] == "/deep/page"
+    missing = account.visit(host, "/none")
+    assert (missing.status_code, missing.text) == (404, "not here")
+    assert account.visit(made["url"].removeprefix("https://"), "/").text == "<h1>home</h1>"
+    assert preview["aliases"] == [f"https://feature-login-form.{host}"]
+    assert account.visit(f"feature-login-form.{host}", "/any/path").text == "feature"
+    assert account.visit(f"nobody.{host}", "/").status_code == 404
+    assert (made["environment"], preview["environment"]) == ("production", "preview")
+
+
+def test_functions_run_in_front_of_files(account: CloudAccount, site: str) -> None:
+    """A _worker.js gets the requests its routes name, with the bindings and secrets of its environment."""
+    namespace = account.result("POST", "/storage/kv/namespaces", json={"title": "t"})["id"]
+    account.api.put(f"{account.root}/storage/kv/namespaces/{namespace}/values/key", content=b"value")
+    settings = {
+        "env_vars": {"GREETING": {"value": "hello"}, "SECRET": {"type": "secret_text", "value": "swordfish"}},
+        "kv_namespaces": {"KV": {"namespace_id": namespace}},
+    }
+    changed = account.result("PATCH", f"/pages/projects/{site}", json={"deployment_configs": {"production": settings}})
+    routes = json.dumps({"version": 1, "include": ["/api/*"], "exclude": []})
+
+    made = deploy(account, site, SITE, **{"_worker.js": FUNCTION, "_routes.json": routes})
+
+    assert account.visit(f"{site}.pages.dev", "/api/hello").json() == ["hello", "main", "value", "swordfish"]
+    assert account.visit(f"{site}.pages.dev", "/about").text == "about"
+    assert "swordfish" not in json.dumps([changed, made])
+    assert made["uses_functions"] is True
+
+
+def test_a_function_that_cannot_start_fails_its_deployment(account: CloudAccount, site: str) -> None:
+    """The deployment is kept as failed and says why; production goes on showing what it showed."""
+    deploy(account, site, SITE)
+
+    failed = deploy(account, site, SITE, **{"_worker.js": "export default { fetch( }"})
+
+    assert (failed["latest_stage"]["name"], failed["latest_stage"]["status"]) == ("deploy", "failure")
+    logs = account.result("GET", f"/pages/projects/{site}/deployments/{failed['id']}/history/logs")
+    assert "SyntaxError" in logs["data"][-1]["line"]
+    assert account.visit(f"{site}.pages.dev", "/about").text == "about"
+
+
+def test_deployments_are_listed_rolled_back_and_deleted(account: CloudAccount, site: str) -> None:
+    """Going back shows an earlier deployment; the one that is shown can't be deleted, the others can."""
+    first = deploy(account, site, {"/index.html": b"first"})
+    second = deploy(account, site, {"/index.html": b"second"})
+    where = f"/pages/projects/{site}/deployments"
+
+    account.result("POST", f"{where}/{first['id']}/rollback")
+
+    assert account.visit(f"{site}.pages.dev", "/").text == "first"
+    assert [one["id"] for one in account.result("GET", where)] == [second["id"], first["id"]]
+    assert account.result("GET", f"{where}?env=preview") == []
+    assert account.refusal("DELETE", f"{where}/{first['id']}") == (400, 8000034)
+    account.result("DELETE", f"{where}/{second['id']}")
+    assert account.visit(second["url"].removeprefix("https://"), "/").status_code == 404
+    retried = account.result("POST", f"{where}/{first['id']}/retry")
+    assert account.result("GET", f"/pages/projects/{site}")["canonical_deployment"]["id"] == retried["id"]
+
+
+def test_projects_and_domains_are_kept(account: CloudAccount, site: str) -> None:
+    """Names are checked, domains show the project, and what is deleted is gone."""
+    deploy(account, site, {"/index.html": b"home"})
+    domain = f"www.{account.zone}"
+
+    account.result("POST", f"/pages/projects/{site}/domains", json={"name": domain})
+
+    assert account.visit(domain, "/").text == "home"
+    assert account.result("GET", f"/pages/projects/{site}")["domains"] == [f"{site}.pages.dev", domain]
+    assert account.refusal("POST", f"/pages/projects/{site}/domains", json={"name": domain}) == (409, 8000018)
+    assert account.refusal("POST", f"/pages/projects/{site}/domains", json={"name": "a.example"}) == (400, 8000003)
+    account.result("DELETE", f"/pages/projects/{site}/domains/{domain}")
+    assert account.visit(domain, "/").status_code != 200
+    assert account.refusal("POST", "/pages/projects", json={"name": site}) == (409, 8000002)
+    assert account.refusal("POST", "/pages/projects", json={"name": "../x"}) == (400, 8000015)
+    account.result("DELETE", f"/pages/projects/{site}")
+    assert account.refusal("GET", f"/pages/projects/{site}") == (404, 8000007)
+    assert account.visit(f"{site}.pages.dev", "/").status_code == 421
+
+
+@pytest.mark.parametrize(
+    ("form", "code"),
+    [
+        ({"branch": "main"}, 8000096),
+        ({"manifest": "{"}, 8000003),
+        ({"manifest": "[]"}, 8000003),
+        ({"manifest": '{"/../x": "0"}'}, 8000003),
+        ({"manifest": '{"/index.html": "never uploaded"}'}, 8000003),
+        ({"manifest": "{}", "_routes.json": "{}", "_worker.js": ""}, 8000003),
+    ],
+)
+def test_what_cannot_be_deployed_is_refused(account: CloudAccount, site: str, form: dict[str, str], code: int) -> None:
+    """Missing and malformed parts, paths that lead elsewhere and files nobody uploaded make no deployment."""
+    parts = {name: (name if name.startswith("_") else None, text) for name, text in form.items()}
+
+    assert account.refusal("POST", f"/pages/projects/{site}/deployments", files=parts) == (400, code)
+    assert account.result("GET", f"/pages/projects/{site}/deployments") == []
+
+
+def test_uploads_need_a_token_of_their_own(account: CloudAccount, site: str) -> None:
+    """An API token, a changed token and none at all upload nothing; hashes of one account mean nothing in another."""
+    token = account.result("GET", f"/pages/projects/{site}/upload-token")["jwt"]
+    head, claims, _ = token.split(".")
+
+    for wrong in (account.token, f"{head}.{claims}.AAAA", f"{head}..{claims}", "none"):
+        answer = httpx.post(
+            f"{account.cloud.url}/pages/assets/check-missing",
+            json={"hashes": ["0" * 32]},
+            headers={"authorization": f"Bearer {wrong}"},
+            trust_env=False,
+        )
+        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (401, 8000013)
