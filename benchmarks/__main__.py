@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import emulator, rehearsal, report, startup
+from benchmarks import config, emulator, rehearsal, report, startup
 from benchmarks.portfolio import measure
 from clodo.settings import Settings
 from clodo.wrangler.toolchain import install
@@ -52,6 +52,16 @@ def measure_startup(save: SaveOption = False, as_json: JsonOption = False) -> No
     load = os.getloadavg()[0]
     found = startup.measure(_say)
     section = report.startup_section(found, "uv run python -m benchmarks startup", _machine(), load)
+    document = {"starts": [start.to_json() for start in found]}
+    _end(section, document, is_reached=all(start.is_reached for start in found), save=save, as_json=as_json)
+
+
+@app.command(name="config")
+def measure_config(save: SaveOption = False, as_json: JsonOption = False) -> None:
+    """Measure how fast the configuration of thirty services is validated, shown and migrated."""
+    load = os.getloadavg()[0]
+    found = config.measure(_say)
+    section = report.config_section(found, "uv run python -m benchmarks config", _machine(), load)
     document = {"starts": [start.to_json() for start in found]}
     _end(section, document, is_reached=all(start.is_reached for start in found), save=save, as_json=as_json)
 

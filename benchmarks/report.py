@@ -20,6 +20,7 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 
 PORTFOLIO = "A portfolio, against plain wrangler"
 STARTUP = "Starting"
+CONFIG = "Configuration"
 DEMO = "The demo"
 EMULATOR = "The embedded cloud"
 
@@ -126,6 +127,11 @@ def portfolio_section(found: Portfolio, command: str, machine: Machine) -> str:
 def startup_section(found: Sequence[Start], command: str, machine: Machine, load: float) -> str:
     """Return the section about starts."""
     return "\n".join([f"## {STARTUP}", "", f"`{command}`. {machine.describe([load])}", "", *_starts(found)]) + "\n"
+
+
+def config_section(found: Sequence[Start], command: str, machine: Machine, load: float) -> str:
+    """Return the section about configuration."""
+    return "\n".join([f"## {CONFIG}", "", f"`{command}`. {machine.describe([load])}", "", *_starts(found)]) + "\n"
 
 
 def demo_section(found: Start, checks: int, command: str, machine: Machine, load: float) -> str:

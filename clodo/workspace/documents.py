@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,13 @@ def read_text(file: Path) -> str:
 
 def nearest(name: str, names: Sequence[str]) -> str | None:
     """Return the most similar of *names*, or None when none is close."""
-    close = get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return _nearest(name, tuple(names))
+
+
+@lru_cache(maxsize=1024)
+def _nearest(name: str, names: tuple[str, ...]) -> str | None:
+    # Comparing with a hundred keys takes milliseconds, and a fleet makes the same mistake in every config.
+    close = get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return close[0]
     # "prod" is meant for "production", however much is missing.

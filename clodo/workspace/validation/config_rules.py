@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -46,18 +46,20 @@ Rule = Callable[[Looked], Iterator[Finding]]
 def config_findings(config: WranglerConfig, root: Path) -> Iterator[Finding]:
     """Yield what all rules say about all sections of *config*; a section that can't be read yields its error."""
     yield from _ignored_beside(config)
+    readable: dict[str | None, EffectiveConfig] = {}
     for section in (None, *config.environments):
         try:
             effective = config.for_environment(section)
         except BadConfiguration as error:
             yield finding_of(error, "refused", otherwise=str(config.file))
             continue
+        readable[section] = effective
         for warned in flatten(config.document.data, section).warnings:
             place = config.document.place_of(warned.path)
             yield finding_at(place, warned.rule, Severity.WARNING, warned.what, _REMEDIES[warned.rule])
         for rule in RULES:
             yield from rule(Looked(config, effective, root))
-    yield from _shared_databases(config)
+    yield from _shared_databases(readable)
 
 
 def _lacks_compatibility_date(looked: Looked) -> Iterator[Finding]:
@@ -170,14 +172,10 @@ def _ignored_beside(config: WranglerConfig) -> Iterator[Finding]:
             )
 
 
-def _shared_databases(config: WranglerConfig) -> Iterator[Finding]:
+def _shared_databases(sections: Mapping[str | None, EffectiveConfig]) -> Iterator[Finding]:
     """Two environments with one database share their data, which is rarely meant."""
     owners: dict[str, list[tuple[str, str]]] = {}
-    for section in (None, *config.environments):
-        try:
-            effective = config.for_environment(section)
-        except BadConfiguration:
-            continue
+    for section, effective in sections.items():
         name = "the top level" if section is None else f"env.{section}"
         for database in effective.databases:
             if database.database_id:
