@@ -85,7 +85,7 @@ def check(account: CloudAccount, method: str, path: str, **request: Any) -> None
         assert body["success"] or (body["errors"] and isinstance(body["errors"][0]["code"], int))
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(("POST", "PUT", "PATCH", "GET")), st.sampled_from(PATHS), documents | st.binary(max_size=20))
 def test_no_body_upsets_the_control_plane(shop: CloudAccount, method: str, path: str, body: Any) -> None:
     """Any JSON, and what is no JSON, gets an answer."""
@@ -97,12 +97,27 @@ def test_no_body_upsets_the_control_plane(shop: CloudAccount, method: str, path:
 NOT_DRIVEN = re.compile(r"^DELETE /accounts/\{account_id\}$|^\w+ .*/tokens/\{|^DELETE /zones/\{|/tails$")
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_endpoint_answers_500(
     shop: CloudAccount, furniture: dict[str, tuple[str, ...]], data: st.DataObject
 ) -> None:
     """Every endpoint that there is, with real and odd names in its path, any query and any body, has an answer."""
+    drive(shop, furniture, data)
+
+
+@pytest.mark.exhaustive
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_endpoint_answers_500_for_long(
+    shop: CloudAccount, furniture: dict[str, tuple[str, ...]], data: st.DataObject
+) -> None:
+    """The same, many more times."""
+    drive(shop, furniture, data)
+
+
+def drive(shop: CloudAccount, furniture: dict[str, tuple[str, ...]], data: st.DataObject) -> None:
+    """Call some endpoint with something."""
     endpoints = [f"{method} {path}" for method, path in shop.cloud.endpoints()]
     method, path = data.draw(st.sampled_from([each for each in endpoints if not NOT_DRIVEN.search(each)])).split(" ")
 

@@ -117,6 +117,18 @@ def of_workers(account: CloudAccount, client: Cloudflare) -> Operations:
         "user.tokens.verify": client.user.tokens.verify,
         "zones.list": lambda: list(client.zones.list()),
         "zones.get": lambda: client.zones.get(zone_id=account.zone_id),
+        "scripts.get": lambda: scripts.get(**script),
+        "scripts.content.update": lambda: scripts.content.update(
+            **script, metadata={"main_module": "index.js"}, files=[module]
+        ),
+        "deployments.delete": lambda: scripts.deployments.delete(deployed.id, **script),
+        "tail.delete": lambda: scripts.tail.delete(scripts.tail.create(**script).id, **script),
+        "workers.domains.get": lambda: client.workers.domains.get(
+            next(iter(client.workers.domains.list(**me))).id, **me
+        ),
+        "workers.domains.delete": lambda: client.workers.domains.delete(
+            next(iter(client.workers.domains.list(**me))).id, **me
+        ),
         "scripts.delete": lambda: scripts.delete(**script),
     }
     return operations
