@@ -430,6 +430,8 @@ class Release:
             if deployment is None or deployment.only_version != self.version_id:
                 live = "nothing" if deployment is None else ", ".join(deployment.shares)
                 raise VerificationFailed(f"{self.target}: {live} is live, not {self.version_id}")
+            # Until it is on record as verified, whoever wants it to stop gets the old version back.
+            self._guard()
             uploaded = self.progress.uploaded
             self.progress.verified = Verified(
                 version_id=self.version_id,
