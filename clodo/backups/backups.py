@@ -131,6 +131,11 @@ class Backups:
         self._signer = Signer.load(self._state)
 
     @property
+    def identities(self) -> Identities:
+        """Private age keys, where this machine has some."""
+        return self._identities
+
+    @property
     def portfolio(self) -> str:
         """Whose they are."""
         return self._workspace.portfolio.name

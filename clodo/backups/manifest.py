@@ -234,7 +234,7 @@ class Manifest:
 
         Raises:
             SnapshotDamaged: It is none, or that of another snapshot.
-            SnapshotNotTrusted: It holds something that the signature doesn't cover.
+            SnapshotNotTrusted: It holds anything that the signature doesn't cover, a blank even.
         """
         try:
             found = json.loads(content)
@@ -257,11 +257,12 @@ class Manifest:
                 signer=str(found["signature"]["signer"]),
                 signature=str(found["signature"]["value"]),
             )
-            is_whole = _canonical(manifest.to_json()) == _canonical(found)
+            is_as_written = manifest.to_bytes() == content
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SnapshotDamaged(f"The manifest of {expected_id} can't be read") from error
-        if not is_whole:
-            raise SnapshotNotTrusted(f"The manifest of {expected_id} says more than its signature covers")
+        if not is_as_written:
+            # A field, a blank or an order that the signature doesn't cover.
+            raise SnapshotNotTrusted(f"The manifest of {expected_id} is not byte for byte as it is written")
         if manifest.id != expected_id:
             raise SnapshotNotTrusted(f"The manifest under {expected_id} is that of {manifest.id}: it was swapped")
         return manifest

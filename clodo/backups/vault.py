@@ -143,7 +143,7 @@ class Vault:
         Raises:
             SnapshotDamaged: A part of it is missing here, or another manifest has its id.
         """
-        missing = [part for archive in manifest.archives for part in archive.parts if self.size_of(part) is None]
+        missing = [part for archive in manifest.archives for part in archive.parts if self.size_of(part) != part.size]
         if missing:
             raise SnapshotDamaged(
                 f"{len(missing)} parts of {manifest.id} are not in the vault {self.name}, so it was not published",

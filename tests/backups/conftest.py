@@ -29,7 +29,8 @@ CREATE TABLE log(text);
 CREATE TRIGGER noted AFTER INSERT ON notes BEGIN INSERT INTO log VALUES('noted ' || new.text); END;
 CREATE VIEW rich AS SELECT name FROM members WHERE balance > 10;
 CREATE VIRTUAL TABLE found USING fts5(text, content='notes');
-INSERT INTO members(name, balance, photo) VALUES('Ann', 19.99, X'00FF'), ('Bob', NULL, NULL), ('Zoë\nO''Hara', 0.1, X'');
+INSERT INTO members(name, balance, photo) VALUES('Ann', 19.99, X'00FF'), ('Bob', NULL, NULL),
+('Zoë\nO''Hara', 0.1, X'');
 INSERT INTO notes VALUES(1, 'first'), (3, 'second');
 INSERT INTO found(found) VALUES('rebuild');
 """
