@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from prefect import task
@@ -10,13 +11,33 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
+from clodo.backups.rehearsal_rows import SnapshotRows
+from clodo.migrations import RowSource
 from clodo.releases.database_creation import Created, create_databases
 from clodo.releases.database_rollback import RollbackPlan, RolledBack, Wanted, plan_rollback, roll_back_database
 from clodo.releases.database_sync import Sync, Synced
 from clodo.releases.migrating import Choice, Migrated, migrate_target, rehearse_target
 from clodo.releases.site import Site
 from clodo.workspace.targets import Target
+from tasks.backups import open_backups
 from tasks.reports import artifact_key
+from tasks.sites import open_site
+
+
+@contextmanager
+def open_site_with_rows(workspace: str, *, with_data: bool) -> Iterator[tuple[Site, RowSource | None]]:
+    """
+    Open the workspace in the folder *workspace*, and its snapshots if rehearsals are to have rows.
+
+    Raises:
+        BadConfiguration: A file or a block is broken, or a block is missing.
+    """
+    if not with_data:
+        with open_site(workspace) as site:
+            yield site, None
+        return
+    with open_backups(workspace) as (site, backups):
+        yield site, SnapshotRows(backups)
 
 
 @task(task_run_name="rehearse migrations of {target}", cache_policy=NO_CACHE, persist_result=False)

@@ -84,6 +84,9 @@ def migrate(
     accept: AcceptOption = None,
     maintenance: MaintenanceOption = False,
     dry_run: DryRunOption = False,
+    with_data: Annotated[
+        bool, typer.Option("--with-data", help="Rehearse with the rows of the latest snapshot.")
+    ] = False,
     take_over: TakeOverOption = False,
     reason: ReasonOption = "",
     yes: YesOption = False,
@@ -118,6 +121,7 @@ def migrate(
             accept=accept,
             maintenance=maintenance,
             dry_run=dry_run,
+            with_data=with_data,
             reason=reason,
             take_over=take_over,
         )

@@ -105,7 +105,14 @@ def examine(
     found.raise_if_unsafe(accepted)
     chosen = chosen_of(found, which)
     found.raise_if_hazardous(chosen, accepted)
-    rehearsal = rehearse(chosen, found.schema, source=source, database_id=database_id)
+    rehearsal = rehearse(
+        chosen,
+        found.schema,
+        source=source,
+        database_id=database_id,
+        earlier=found.applied_files,
+        table=found.records[0] if found.records else DEFAULT_TABLE,
+    )
     rehearsal.raise_if_failed()
     return rehearsal
 

@@ -67,6 +67,10 @@ class MigrationStatus:
         schema: The database's, as rows.
 
         database_bytes: Its size; None when nobody knows.
+
+        applied_files: The files of what is applied, in the order in which it was.
+
+        records: Tables that record what was applied, wrangler's first.
     """
 
     applied: tuple[AppliedRow, ...]
@@ -75,6 +79,8 @@ class MigrationStatus:
     hazards: tuple[Hazard, ...] = ()
     schema: tuple[SchemaRow, ...] = ()
     database_bytes: int | None = None
+    applied_files: tuple[Migration, ...] = ()
+    records: tuple[str, ...] = ()
 
     @classmethod
     def between(
@@ -83,7 +89,7 @@ class MigrationStatus:
         applied: Sequence[AppliedRow],
         *,
         schema: Sequence[SchemaRow] = (),
-        records: Collection[str] = (),
+        records: Sequence[str] = (),
         database_bytes: int | None = None,
     ) -> MigrationStatus:
         """
@@ -93,6 +99,7 @@ class MigrationStatus:
             BadConfiguration: A file waives a rule that doesn't exist.
         """
         rows = {row.name: row for row in applied}
+        files = {migration.name: migration for migration in found}
         pending = tuple(migration for migration in found if migration.name not in rows)
         hazards = lint(pending, schema, records=records, database_bytes=database_bytes)
         contract = {item.name for item in pending if item.is_contract or takes_something_away(item.name, hazards)}
@@ -110,6 +117,8 @@ class MigrationStatus:
             hazards=hazards,
             schema=tuple(schema),
             database_bytes=database_bytes,
+            applied_files=tuple(files[row.name] for row in applied if row.name in files),
+            records=tuple(records),
         )
 
     @property

@@ -23,7 +23,7 @@ from clodo.emulator.runtime.ports import StatementFailed
 from clodo.errors import MigrationFailed
 from clodo.migrations.files import Migration
 from clodo.migrations.schema import SchemaRow, make_copy, quoted
-from clodo.migrations.statements import Statement
+from clodo.migrations.statements import Statement, split
 
 MAX_TOLD = 20
 """So many broken references or damaged pages are told, not more."""
@@ -114,6 +114,8 @@ def rehearse(
     *,
     source: RowSource | None = None,
     database_id: str = "",
+    earlier: Sequence[Migration] = (),
+    table: str = "",
     elapsed: Callable[[], float] = time.perf_counter,
 ) -> Rehearsal:
     """
@@ -126,22 +128,35 @@ def rehearse(
 
         database_id: Whose rows.
 
+        earlier: What is applied to the database; what of it was applied after its rows were saved is run first.
+
+        table: Where the saved database remembers what was applied.
+
     Raises:
         BadConfiguration: A file can't be run as one transaction.
     """
     files = [(migration.name, migration.path, migration.statements()) for migration in migrations]
-    return rehearse_statements(files, schema, source=source, database_id=database_id, elapsed=elapsed)
+    before = [(migration.name, migration.path, split(migration.sql)) for migration in earlier]
+    return rehearse_statements(
+        files, schema, source=source, database_id=database_id, earlier=before, table=table, elapsed=elapsed
+    )
+
+
+Split = tuple[str, Path, Sequence[Statement]]
+"""A file by name and path, with its statements."""
 
 
 def rehearse_statements(
-    files: Sequence[tuple[str, Path, Sequence[Statement]]],
+    files: Sequence[Split],
     schema: Sequence[SchemaRow],
     *,
     source: RowSource | None = None,
     database_id: str = "",
+    earlier: Sequence[Split] = (),
+    table: str = "",
     elapsed: Callable[[], float] = time.perf_counter,
 ) -> Rehearsal:
-    """Do the same with files that are split already, by name and path; down files are rehearsed so."""
+    """Do the same with files that are split already; down files are rehearsed so."""
     if not files:
         return Rehearsal()
     with tempfile.TemporaryDirectory(prefix="clodo-rehearsal-") as folder:
@@ -149,17 +164,29 @@ def rehearse_statements(
         data_of = source.fill(database_id, database) if source is not None else None
         missing = _complete(database, () if data_of else schema)
         with _opened(database) as engine:
+            late = _not_in(engine, table, earlier) if data_of else []
+            caught_up = [_run(engine, *file, elapsed, has_rows=True) for file in late]
             before = _counts(engine) if data_of else {}
             was_broken = tuple(_broken(engine)) if data_of else ()
-            done: list[RehearsedFile] = []
-            for name, path, statements in files:
-                done.append(_run(engine, name, path, statements, elapsed, has_rows=data_of is not None))
-                if done[-1].failure:
+            done = [item for item in caught_up if item.failure]
+            for file in files:
+                if any(item.failure for item in done):
                     break
+                done.append(_run(engine, *file, elapsed, has_rows=data_of is not None))
             after = _counts(engine) if data_of else {}
             broken = tuple(_broken(engine))
     rows = {name: (before.get(name), after.get(name)) for name in sorted({*before, *after})}
     return Rehearsal(tuple(done), rows, _newly(broken, was_broken), missing, data_of)
+
+
+def _not_in(engine: Engine, table: str, files: Sequence[Split]) -> list[Split]:
+    """Return those of *files* that the copy doesn't remember: they were applied after its rows were saved."""
+    try:
+        known = {row[0] for row in engine.rows(f"SELECT name FROM {quoted(table)}")}
+    except apsw.SQLError:
+        # It was saved before anything was applied.
+        known = set()
+    return [file for file in files if file[0] not in known]
 
 
 def _complete(database: Path, schema: Sequence[SchemaRow]) -> tuple[str, ...]:

@@ -118,6 +118,23 @@ def test_with_rows_a_broken_constraint_is_a_failure(folder, write):
         broken.raise_if_failed()
 
 
+def test_what_was_applied_after_the_snapshot_is_caught_up_first(d1, folder, write):
+    """Rows that were saved before the last migration get it before the pending one is tried on them."""
+    write("0001_users.sql", USERS)
+    apply(d1, "db", folder)
+    saved = Snapshot(f"{USERS} CREATE TABLE d1_migrations (name); INSERT INTO d1_migrations VALUES ('0001_users.sql')")
+    write("0002_age.sql", "ALTER TABLE users ADD COLUMN age;")
+    apply(d1, "db", folder)
+    write("0003_row.sql", "INSERT INTO users (name, age) VALUES ('mia', 7);")
+    told = []
+
+    applied = apply(d1, "db", folder, source=saved, on_rehearsed=told.append)
+
+    assert [one.name for one in applied] == ["0003_row.sql"]
+    assert [item.name for item in told[0].files] == ["0003_row.sql"]
+    assert told[0].rows["users"] == (0, 1)
+
+
 def test_without_a_snapshot_the_schema_is_used(folder, write):
     """A database that was never saved is rehearsed empty, and that is said."""
     write("0001_a.sql", "INSERT INTO users (name) VALUES ('mia');")
