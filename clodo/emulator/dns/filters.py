@@ -27,7 +27,10 @@ _ORDERS: Mapping[str, Callable[[StoredRecord], tuple[object, ...]]] = {
 
 def select(records: Sequence[StoredRecord], query: Mapping[str, str]) -> list[StoredRecord]:
     """
-    Return the records that a query asks for, in its order; without one, oldest first.
+    Return the records that a query asks for, in its order; without one by type and name, the newest first.
+
+    Args:
+        records: Oldest first.
 
     Raises:
         ApiError: A parameter has a value it can't have.
@@ -39,14 +42,14 @@ def select(records: Sequence[StoredRecord], query: Mapping[str, str]) -> list[St
     search = query.get("search", "").lower()
     chosen = [
         known
-        for known in records
+        for known in reversed(records)
         if (not conditions or combine(fits(known) for fits in conditions)) and (not search or _mentions(known, search))
     ]
-    order = query.get("order")
-    if order:
-        if order not in _ORDERS:
-            raise refusal(INVALID_QUERY, f"order must be one of {', '.join(_ORDERS)}.")
-        chosen.sort(key=_ORDERS[order])
+    # Recorded in 2025: without an order by type, then name; of the same both, the newest first.
+    order = query.get("order") or "type"
+    if order not in _ORDERS:
+        raise refusal(INVALID_QUERY, f"order must be one of {', '.join(_ORDERS)}.")
+    chosen.sort(key=_ORDERS[order])
     direction = query.get("direction", "asc")
     if direction not in ("asc", "desc"):
         raise refusal(INVALID_QUERY, "direction must be asc or desc.")

@@ -144,7 +144,7 @@ def test_lists_are_filtered_ordered_and_paged(zone: Zone) -> None:
     zone.put("TXT", "alpha", "hello world", ttl=120)
     zone.put("MX", "@", "mx.beta.example", priority=5)
 
-    assert zone.names() == ["alpha", "beta", "alpha", ""]
+    assert zone.names() == ["alpha", "beta", "", "alpha"]
     assert zone.names(type="A") == ["alpha", "beta"]
     assert zone.names(name=f"alpha.{zone.name}") == ["alpha", "alpha"]
     assert zone.names(name__exact=f"BETA.{zone.name}") == ["beta"]
@@ -155,22 +155,34 @@ def test_lists_are_filtered_ordered_and_paged(zone: Zone) -> None:
     assert zone.names(content__contains="beta") == [""]
     assert zone.names(proxied="true") == ["alpha"]
     assert zone.names(comment__present="") == ["alpha"]
-    assert zone.names(comment__absent="") == ["beta", "alpha", ""]
+    assert zone.names(comment__absent="") == ["beta", "", "alpha"]
     assert zone.names(comment__startswith="web") == ["alpha"]
     assert zone.names(tag="team:web") == ["alpha"]
     assert zone.names(tag__present="team") == ["alpha", "beta"]
     assert zone.names(tag__present="tier", tag__contains="team:mai", tag_match="any") == ["alpha", "beta"]
-    assert zone.names(tag__absent="team", type="A", match="any") == ["alpha", "beta", "alpha", ""]
+    assert zone.names(tag__absent="team", type="A", match="any") == ["alpha", "beta", "", "alpha"]
     assert zone.names(search="hello") == ["alpha"]
-    assert zone.names(type="MX", content="hello world", match="any") == ["alpha", ""]
-    assert zone.names(order="ttl") == ["", "alpha", "alpha", "beta"]
-    assert zone.names(order="name", direction="desc")[0] == "beta"
-    assert zone.names(per_page=2, page=2) == ["alpha", ""]
+    assert zone.names(type="MX", content="hello world", match="any") == ["", "alpha"]
+    assert zone.names(order="ttl", name__contains="a.") == ["alpha", "alpha", "beta"]
+    assert zone.names(order="name", direction="desc", type="A") == ["beta", "alpha"]
+    assert zone.names(per_page=2, page=2) == ["", "alpha"]
     assert zone.names(page=9) == []
     info = zone.send("GET", params={"per_page": 3}).json()["result_info"]
     assert info == {"page": 1, "per_page": 3, "count": 3, "total_count": 4, "total_pages": 2}
     for query in ({"order": "age"}, {"match": "some"}, {"direction": "up"}, {"per_page": "many"}):
         assert zone.refusal("GET", params=query)[0] == 400, query
+
+
+def test_the_newest_of_one_name_is_listed_first(zone: Zone) -> None:
+    """As recorded: by type, then name, and of the same both the newest first."""
+    for kind, name, content in (
+        *(("TXT", "b", "first"), ("TXT", "b", "second"), ("TXT", "a", "third")),
+        ("A", "z", "192.0.2.1"),
+    ):
+        zone.put(kind, name, content)
+
+    listed = [record["content"] for record in zone.send("GET").json()["result"]]
+    assert listed == ["192.0.2.1", "third", "second", "first"]
 
 
 def test_a_batch_is_done_in_order_and_whole(zone: Zone) -> None:
@@ -213,7 +225,7 @@ def test_a_batch_that_fails_changes_nothing(zone: Zone, change: dict[str, Any], 
     gone = zone.put("A", "also", "192.0.2.1")
 
     assert zone.refusal("POST", "/batch", json={"deletes": [{"id": gone["id"]}], **change})[1] == refusal
-    assert zone.names() == ["kept", "also"]
+    assert zone.names() == ["also", "kept"]
 
 
 def test_records_of_other_zones_are_out_of_reach(zone: Zone) -> None:
