@@ -193,7 +193,7 @@ def admin_app(cloud: Cloud) -> ASGIApp:
     async def fire_schedule(request: Request) -> Response:
         body = await object_body(request)
         account_id, script, _ = _target(body)
-        outcome = await cloud.runtime.trigger_scheduled(
+        outcome = await cloud.runtime.orders.scheduled(
             account_id, script, str(body.get("cron") or "* * * * *"), datetime.now(UTC)
         )
         return envelope(dict(outcome))

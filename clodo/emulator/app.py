@@ -207,7 +207,7 @@ class Cloud:
         )
         self.schedules = ScheduleClock(
             lambda: (Trigger(*row) for row in self.scripts.all_schedules()),
-            self.runtime.trigger_scheduled,
+            self.runtime.orders.scheduled,
             lambda: datetime.now(UTC),
         )
         self._router = RouterApp(self.runtime, self.sites)
@@ -258,7 +258,7 @@ class Cloud:
     async def _consume(
         self, account_id: str, script: str, queue: str, messages: Sequence[Mapping[str, Any]], backlog: Backlog
     ) -> Mapping[str, Any]:
-        return await self.runtime.deliver_queue(account_id, script, queue, messages, backlog)
+        return await self.runtime.orders.queue(account_id, script, queue, messages, backlog)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket."""

@@ -8,18 +8,16 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import structlog
 
 from clodo.emulator.runtime.alarms import Alarms, Owner
 from clodo.emulator.runtime.callees import Callees
 from clodo.emulator.runtime.config import RuntimeConfig
 from clodo.emulator.runtime.configuration import Backends, Callee, callees_of, clamp_date, objects_of
-from clodo.emulator.runtime.control import ask
 from clodo.emulator.runtime.disturbances import Disturbances
 from clodo.emulator.runtime.doors import Doors
 from clodo.emulator.runtime.exports import raise_if_useless, refusal
@@ -27,13 +25,12 @@ from clodo.emulator.runtime.housekeeping import is_runaway, is_superfluous
 from clodo.emulator.runtime.instances import EntrypointMissing, Instance, Key, Lease, Version, key_of
 from clodo.emulator.runtime.launching import Launcher
 from clodo.emulator.runtime.listening import Listener
+from clodo.emulator.runtime.orders import Orders
 from clodo.emulator.runtime.ports import (
-    Backlog,
     BucketBackend,
     DatabaseBackend,
     Directory,
     EventBackend,
-    EventBrokeOff,
     NamespaceBackend,
     QueueBackend,
     ScriptInvalid,
@@ -91,6 +88,7 @@ class Runtime:
         self.wall_times = WallTimes()
         #: Told about every run of a Worker, when somebody counts them.
         self.recorder: Recorder | None = None
+        self.orders = Orders(self)
         self._tails = Tails()
         self.disturbances = Disturbances()
         self._nursery = Nursery(config.workerd, config.data / "processes")
@@ -457,85 +455,12 @@ class Runtime:
 
     async def _tell(self, account_id: str, consumer: str, events: Sequence[Mapping[str, Any]]) -> None:
         try:
-            answer = await self._order(account_id, consumer, "/tail", {"events": events})
+            answer = await self.orders.tail(account_id, consumer, events)
         except (ScriptInvalid, WorkerdUnavailable) as error:
             logger.warning("a tail Worker got nothing", script=consumer, reason=error.message)
             return
         if answer.get("outcome") != "ok":
             logger.warning("a tail Worker failed", script=consumer, reason=answer.get("reason"))
-
-    # --- events without a request
-
-    async def trigger_scheduled(
-        self, account_id: str, script: str, cron: str, scheduled_time: datetime
-    ) -> Mapping[str, Any]:
-        """
-        Run the live version's ``scheduled`` handler; return ``{"outcome": …, "noRetry": bool}``.
-
-        Raises:
-            WorkerdUnavailable: Nothing is deployed, or it doesn't run.
-        """
-        milliseconds = round(scheduled_time.timestamp() * 1000)
-        return await self._order(account_id, script, "/scheduled", {"cron": cron, "scheduledTime": milliseconds})
-
-    async def deliver_queue(
-        self,
-        account_id: str,
-        script: str,
-        queue_name: str,
-        messages: Sequence[Mapping[str, Any]],
-        backlog: Backlog | None = None,
-    ) -> Mapping[str, Any]:
-        """
-        Run the live version's ``queue`` handler; return ``{outcome, ackAll, retryBatch, explicitAcks, retryMessages}``.
-
-        Args:
-            messages: Mappings of ``id``, ``timestamp`` (milliseconds), ``attempts``, ``body`` (base64) and
-                ``contentType``.
-
-            backlog: What the queue holds, which the handler sees in ``batch.metadata``.
-
-        Raises:
-            WorkerdUnavailable: Nothing is deployed, or it doesn't run.
-        """
-        held = backlog or Backlog(len(messages), 0, 0)
-        metrics = {
-            "backlogCount": held.count,
-            "backlogBytes": held.bytes,
-            "oldestMessageTimestamp": held.oldest_ms,
-        }
-        order = {"queue": queue_name, "messages": list(messages), "metadata": {"metrics": metrics}}
-        return await self._order(account_id, script, "/queue", order)
-
-    async def _order(self, account_id: str, script: str, path: str, order: Mapping[str, Any]) -> Mapping[str, Any]:
-        traffic = self.directory.live_traffic(account_id, script)
-        if not traffic:
-            raise WorkerdUnavailable(f"{script} is not deployed")
-        version_id = choose_version(traffic, script, (), self.random)
-        lease = await self.lease(account_id, script, version_id)
-        try:
-            workerd = lease.instance.workerd
-            if workerd is None or not lease.version.spec.has_script:
-                raise WorkerdUnavailable(f"{script} has no handlers")
-            lease.version.requests += 1
-            index = lease.instance.index_of(version_id)
-            if self.recorder is not None:
-                self.recorder.began(lease)
-            began = time.monotonic()
-            answer: Mapping[str, Any] = await ask(workerd.folder / "control.sock", path, {**order, "version": index})
-            is_fine = answer.get("outcome") == "ok"
-            if not is_fine:
-                lease.version.errors += 1
-            if self.recorder is not None:
-                status = "success" if is_fine else "scriptThrewException"
-                event, seconds = path.removeprefix("/"), time.monotonic() - began
-                self.recorder.ended(lease, event=event, status=status, seconds=seconds)
-            return answer
-        except (OSError, aiohttp.ClientError) as error:
-            lease.version.errors += 1
-            raise EventBrokeOff(f"{script} ended while it handled the event") from error
-        finally:
-            lease.release()
 
     # --- disturbing and looking
 

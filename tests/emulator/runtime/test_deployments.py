@@ -318,15 +318,15 @@ async def test_cron_runs_the_scheduled_handler(cloud: Cloud) -> None:
     await cloud.worker("cron", source, kv)
     when = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
 
-    good = await cloud.runtime.trigger_scheduled(ACCOUNT, "cron", "*/30 * * * *", when)
-    bad = await cloud.runtime.trigger_scheduled(ACCOUNT, "cron", "0 0 * * *", when)
+    good = await cloud.runtime.orders.scheduled(ACCOUNT, "cron", "*/30 * * * *", when)
+    bad = await cloud.runtime.orders.scheduled(ACCOUNT, "cron", "0 0 * * *", when)
 
     stored = await cloud.namespaces.get(ACCOUNT, "cron", "cron")
     assert stored is not None
     assert stored.value.decode() == f"*/30 * * * * {int(when.timestamp() * 1000)}"
     assert (good["outcome"], bad["outcome"]) == ("ok", "exception")
     with pytest.raises(WorkerdUnavailable, match="not deployed"):
-        await cloud.runtime.trigger_scheduled(ACCOUNT, "nobody", "* * * * *", when)
+        await cloud.runtime.orders.scheduled(ACCOUNT, "nobody", "* * * * *", when)
 
 
 async def test_queue_messages_reach_the_consumer(cloud: Cloud) -> None:
@@ -341,7 +341,7 @@ async def test_queue_messages_reach_the_consumer(cloud: Cloud) -> None:
         {"id": "2", "timestamp": 1000, "attempts": 2, "body": "dGV4dA==", "contentType": "text"},
     ]
 
-    result = await cloud.runtime.deliver_queue(ACCOUNT, "consumer", "orders", messages)
+    result = await cloud.runtime.orders.queue(ACCOUNT, "consumer", "orders", messages)
 
     stored = await cloud.namespaces.get(ACCOUNT, "queue", "queue")
     assert stored is not None
