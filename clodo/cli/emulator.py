@@ -121,7 +121,8 @@ def status(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None
 
     With --json: {"url", "edge_url", "r2_url", "pid", "account_id", "seconds", "calls", "faults", "rate_limit",
     "ignore_overrides", "workers": [{"account_id", "script", "version_id", "requests", "errors", "responses",
-    "in_flight", "pid", "memory_bytes"}]}. The keys are in emulator.json, not here.
+    "in_flight", "pid", "memory_bytes", "percentage"}]}. A version out of traffic has no percentage. The keys are in
+    emulator.json, not here.
 
     Exit status: 0 it runs, 10 it doesn't.
     """
@@ -134,12 +135,16 @@ def status(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None
         return
     show(f"{document['url']}  process {document['pid']}, up {document['seconds']:.0f} s, {document['calls']} API calls")
     show(f"R2 over S3: {document['r2_url']}")
+    running = {worker["pid"]: worker["memory_bytes"] or 0 for worker in document["workers"] if worker["pid"]}
+    names = {(worker["account_id"], worker["script"]) for worker in document["workers"]}
+    show(f"{len(names)} Workers, {len(running)} processes of {sum(running.values()) / 2**20:.0f} MiB")
     show_table(
-        ("worker", "version", "requests", "errors", "in flight", "process", "MiB"),
+        ("worker", "version", "traffic", "requests", "errors", "in flight", "process", "MiB"),
         [
             (
                 worker["script"],
                 worker["version_id"][:8],
+                None if worker["percentage"] is None else f"{worker['percentage']:g} %",
                 worker["requests"],
                 worker["errors"],
                 worker["in_flight"],
@@ -148,7 +153,7 @@ def status(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None
             )
             for worker in document["workers"]
         ],
-        empty="No Worker has been asked anything yet.",
+        empty="Nothing is deployed yet.",
     )
 
 

@@ -26,7 +26,7 @@ from clodo.emulator.access import summary
 from clodo.emulator.clock import moment
 from clodo.emulator.envelope import EXCEPTION_HANDLERS, ApiError, UnexpectedErrors, envelope, object_body
 from clodo.emulator.faults import MAX_REQUESTS, WINDOW_SECONDS, FaultRule
-from clodo.emulator.runtime.ports import Disturbance
+from clodo.emulator.runtime.ports import Disturbance, VersionStats
 from clodo.errors import BadUsage
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def admin_app(cloud: Cloud) -> ASGIApp:
                 "ignore_overrides": cloud.runtime.ignore_overrides,
                 "faults": len(cloud.faults.armed()),
                 "calls": cloud.log.count,
-                "workers": [{**asdict(stats), "responses": dict(stats.responses)} for stats in cloud.runtime.stats()],
+                "workers": _workers(cloud),
             }
         )
 
@@ -247,6 +247,21 @@ def _seconds(body: Mapping[str, Any], name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 86_400:
         raise ApiError(400, 400, f"{name} must be a number of seconds, at most a day")
     return float(value)
+
+
+def _workers(cloud: Cloud) -> list[dict[str, Any]]:
+    """Return what each version has done: all that are live, and others that were asked anything since the start."""
+    shares = {
+        (account_id, script, version_id): share
+        for (account_id, script), traffic in cloud.directory.deployed().items()
+        for version_id, share in traffic
+    }
+    seen = {(stats.account_id, stats.script, stats.version_id): stats for stats in cloud.runtime.stats()}
+    rows = {key: seen.get(key) or VersionStats.of_sleeper(*key) for key in (*shares, *seen)}
+    return [
+        {**asdict(stats), "responses": dict(stats.responses), "percentage": shares.get(key)}
+        for key, stats in sorted(rows.items(), key=lambda item: (item[0][:2], -shares.get(item[0], -1)))
+    ]
 
 
 def _target(body: dict[str, Any]) -> tuple[str, str, str | None]:

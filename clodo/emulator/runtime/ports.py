@@ -457,3 +457,10 @@ class VersionStats:
     in_flight: int
     pid: int | None
     memory_bytes: int | None
+
+    @classmethod
+    def of_sleeper(cls, account_id: str, script: str, version_id: str) -> VersionStats:
+        """Return those of a version that nobody has asked anything yet."""
+        return cls(
+            account_id, script, version_id, requests=0, errors=0, responses={}, in_flight=0, pid=None, memory_bytes=None
+        )

@@ -474,12 +474,15 @@ class Runtime:
                 version.responses[f"{status // 100}xx"] += 1
 
     def stats(self) -> Sequence[VersionStats]:
-        """Return what each version seen since the start has done."""
+        """Return what each version that was asked anything since the start, or runs, has done."""
+        for instance in self._instances.values():
+            for spec in instance.specs:
+                self._version(spec.account_id, spec.script, spec.version_id)
         found = []
         for (account_id, script, version_id), version in self._versions.items():
-            instance = self._instances.get(key_of(version.spec))
-            is_here = instance is not None and instance.is_running and instance.index_of(version_id) is not None
-            pid = instance.workerd.pid if instance is not None and is_here and instance.workerd is not None else None
+            server = self._instances.get(key_of(version.spec))
+            is_here = server is not None and server.is_running and server.index_of(version_id) is not None
+            pid = server.workerd.pid if server is not None and is_here and server.workerd is not None else None
             found.append(
                 VersionStats(
                     account_id,

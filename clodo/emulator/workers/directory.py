@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -167,6 +167,10 @@ class WorkerDirectory:
                 return before or None
             del self._before[key]
         return self._traffic.get(key)
+
+    def deployed(self) -> Mapping[tuple[str, str], Traffic]:
+        """Return the current deployment of each Worker, by account and name."""
+        return self._traffic
 
     def tail_consumers(self, account_id: str, script: str) -> Sequence[str]:
         """Return the names of the tail Workers that are given the events of *script*."""
