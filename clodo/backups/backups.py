@@ -381,7 +381,7 @@ class Backups:
         with ExitStack() as locks:
             if not dry_run:
                 locks.enter_context(self._when_free(f"vault/{vault.name}", reason or "prune"))
-            manifests = [vault.manifest(snapshot) for snapshot in vault.snapshots() if vault.exists(snapshot)]
+            manifests = [vault.manifest(snapshot) for snapshot in vault.snapshots()]
             wrong = {item.id for item in self._ledger.snapshots.all(vault=vault.name) if item.found_wrong}
             ours = [item for item in manifests if item.portfolio == self.portfolio]
             for manifest in ours:
@@ -425,8 +425,9 @@ class Backups:
     def _withdraw(self, vault: Vault, snapshot: str) -> bool:
         try:
             with self._lock(f"snapshot/{snapshot}", "prune"):
-                vault.withdraw(snapshot)
+                # Forgotten first: what is killed in between is listed again, not reported as lost.
                 self._ledger.snapshots.forget(snapshot, vault.name)
+                vault.withdraw(snapshot)
         except LockHeld:
             # Somebody began to restore it since we looked.
             self._say(f"{snapshot} stays: somebody reads it")

@@ -88,7 +88,7 @@ class Vault:
             if scheme in ("", "file"):
                 folder = Path(urlsplit(url).path if scheme else url).expanduser()
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                return cls(name, LocalStore(folder))
+                return cls(name, LocalStore(folder, automatic_cleanup=True))
             if scheme == "memory":
                 return cls(name, MemoryStore())
             if scheme not in SCHEMES:
@@ -112,8 +112,8 @@ class Vault:
     def snapshots(self) -> list[str]:
         """Return the ids of all snapshots, oldest first."""
         with self._errors():
-            found = obstore.list_with_delimiter(self._store, f"{_SNAPSHOTS}/")
-            return sorted(str(prefix).rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"])
+            paths = [str(item["path"]) for batch in obstore.list(self._store, f"{_SNAPSHOTS}/") for item in batch]
+        return sorted(path.split("/")[1] for path in paths if path.endswith(f"/{_MANIFEST}"))
 
     def exists(self, snapshot: str) -> bool:
         """Is there a manifest of this id?"""
