@@ -129,3 +129,23 @@ def test_reset_deletes_only_what_is_its_own_and_idle(
     assert not data.exists()
     assert (tmp_path / "mine" / "file").exists()
     assert '"deleted": null' in capsys.readouterr().out
+
+
+def test_status_lists_workers_that_nobody_asked(running: EmbeddedCloud, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every live version is in the table with its share of the traffic, whether anybody has asked it or not."""
+    with account_of(running, running.account) as account:
+        account.put_worker("quiet")
+        first = account.put_worker("split")
+        version = account.upload_version("split")["id"]
+        live = account.result("GET", "/workers/scripts/split/deployments")["deployments"][0]["versions"][0]
+        account.deploy("split", (live["version_id"], 90), (version, 10))
+        account.visit(account.hostname("quiet"))
+    main(["emulator", "status", "--data", str(running.config.data)])
+
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert first["id"] == "split"
+    assert [line[:1] + line[2:6] for line in lines if line[0] in ("quiet", "split")] == [
+        ["quiet", "100", "%", "1", "0"],
+        ["split", "90", "%", "0", "0"],
+        ["split", "10", "%", "0", "0"],
+    ]
