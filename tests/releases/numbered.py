@@ -157,7 +157,8 @@ class Numbered:
         return f"{self.worker}@production"
 
     def secret(self, number: int | None = None) -> str:
-        return f"secret-of-state-{self.number if number is None else number}-{self.worker}"
+        state = f"secret of state {self.number if number is None else number} of {self.worker}"
+        return hashlib.sha256(state.encode()).hexdigest()
 
     def digest(self, number: int) -> str:
         return hashlib.sha256(self.secret(number).encode()).hexdigest()
