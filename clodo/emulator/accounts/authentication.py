@@ -20,6 +20,8 @@ from clodo.emulator.zones.store import Zones
 #: "Authentication error": the number that makes wrangler explain who it is logged in as.
 AUTHENTICATION_ERROR = 10000
 INVALID_API_TOKEN = 1000
+#: For the older way to say who one is: an e-mail and a "Global API Key", which a user's token serves as here.
+UNKNOWN_KEY = (9103, "Unknown X-Auth-Key or X-Auth-Email")
 
 #: Calls that carry the JWT of an upload session where others carry a token; their handlers check it.
 HOLDS_ITS_OWN_JWT = re.compile(r"^(/accounts/[^/]+/workers/assets/upload|/pages/assets/[^/]+)$")
@@ -73,11 +75,14 @@ class Authenticated:
 
     def _caller(self, scope: Scope) -> Caller:
         path = raw_path(scope)
-        token = _bearer(scope)
+        email = _header(scope, b"x-auth-email")
+        token = _bearer(scope) if email is None else _header(scope, b"x-auth-key")
         verifying = path.endswith("/tokens/verify")
         if token is None:
             raise ApiError(401, AUTHENTICATION_ERROR, "Authentication error")
         whose = self.accounts.tokens.authenticate(token)
+        if email is not None and (whose is None or whose.owner != "user" or whose.email != email.lower()):
+            raise ApiError(403, *UNKNOWN_KEY)
         if whose is None or not whose.is_active:
             if verifying:
                 raise ApiError(401, INVALID_API_TOKEN, "Invalid API Token")
@@ -118,8 +123,10 @@ class Authenticated:
 
 
 def _bearer(scope: Scope) -> str | None:
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            scheme, _, token = value.decode("utf-8", "surrogateescape").partition(" ")
-            return token.strip() if scheme.lower() == "bearer" and token.strip() else None
-    return None
+    scheme, _, token = (_header(scope, b"authorization") or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    found: bytes | None = next((value for key, value in scope["headers"] if key == name), None)
+    return None if found is None else found.decode("utf-8", "surrogateescape")

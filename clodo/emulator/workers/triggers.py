@@ -8,6 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from clodo.emulator.accounts.authentication import caller
+from clodo.emulator.accounts.permissions import AUTHENTICATION_ERROR
 from clodo.emulator.accounts.store import Accounts
 from clodo.emulator.database import Row
 from clodo.emulator.envelope import ApiError, envelope, json_body, object_body
@@ -83,6 +85,9 @@ def account_routes(
             raise ApiError(400, INVALID_ROUTE, "routes must be a list")
         wanted = [_wanted(entry, script, zones) for entry in body]
         for zone, pattern in wanted:
+            if not caller(request).may_in_zone({"Workers Routes Write"}, zone["id"], zone["account_id"]):
+                # The zone's right, on an account's route: wrangler knows this number and tries the zone's own routes.
+                raise ApiError(*AUTHENTICATION_ERROR)
             known = scripts.route_of_pattern(zone["id"], pattern)
             if known is not None and known["script"] not in (None, script.name):
                 raise ApiError(

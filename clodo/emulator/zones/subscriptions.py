@@ -22,9 +22,7 @@ def routes(zones: Zones, accounts: Accounts) -> list[Route]:
         account_id = request.path_params["account_id"]
         account = accounts.account(account_id)
         assert account is not None, "the token reaches existing accounts only"
-        paid = _subscription(
-            account_id, "pro", "Workers Paid", "user", account["created_on"], "prod_worker_paid"
-        )
+        paid = _subscription(account_id, "pro", "Workers Paid", "user", account["created_on"], "prod_worker_paid")
         page, info = page_of([paid], request.query_params, default_per_page=20, max_per_page=50)
         return envelope(page, result_info=info)
 

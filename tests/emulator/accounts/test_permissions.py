@@ -93,6 +93,17 @@ def test_a_right_to_one_zone_is_none_to_another(
     assert code(client.get(f"{account.root}/workers/scripts")) == (403, 10000)
 
 
+def test_routes_of_a_worker_need_the_zones_right(account: CloudAccount, client_with: TokenMaker) -> None:
+    """Setting all routes of a Worker is the account's path, and needs Workers Routes Write in each zone as well."""
+    account.put_worker("shop", reachable=False)
+    path, routes = f"{account.root}/workers/scripts/shop/routes", [{"pattern": f"{account.zone}/*"}]
+    without = client_with("Workers Scripts Write").put(path, json=routes)
+    allowed = client_with("Workers Scripts Write", "Workers Routes Write").put(path, json=routes)
+
+    assert code(without) == (403, 10000)
+    assert allowed.status_code == 200
+
+
 def test_zones_of_a_token_without_a_right_to_list_them(account: CloudAccount, client_with: TokenMaker) -> None:
     """Without Zone Read the list is empty, asking for a name is code 0 (recorded), and so is making one."""
     client = client_with("DNS Write")

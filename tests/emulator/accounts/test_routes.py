@@ -28,6 +28,20 @@ def test_calls_without_a_known_token_are_refused(account: CloudAccount, authoriz
         assert (answer.status_code, answer.json()["errors"][0]["code"]) == (status, 10000)
 
 
+def test_an_e_mail_and_a_key_are_as_good_as_a_token(account: CloudAccount) -> None:
+    """The older headers work with the user's own e-mail and token; another's e-mail is 9103."""
+    email = account.api.get("/user").json()["result"]["email"]
+    url = account.cloud.url + "/user/tokens/verify"
+    known = httpx.get(url, headers={"X-Auth-Email": email, "X-Auth-Key": account.token}, trust_env=False)
+    headers = {"X-Auth-Email": "somebody@else.example", "X-Auth-Key": account.token}
+    stranger = httpx.get(url, headers=headers, trust_env=False)
+    without = httpx.get(url, headers={"X-Auth-Email": email}, trust_env=False)
+
+    assert known.status_code == 200
+    assert (stranger.status_code, stranger.json()["errors"][0]["code"]) == (403, 9103)
+    assert (without.status_code, without.json()["errors"][0]["code"]) == (401, 10000)
+
+
 def test_a_token_reaches_its_own_accounts_only(account: CloudAccount) -> None:
     """Another account's token is refused, and doesn't see the account or its zone in lists."""
     with account_of(account.cloud, account.cloud.new_account()) as stranger:
