@@ -160,6 +160,7 @@ def furnished(cloud: EmbeddedCloud) -> Iterator[CloudAccount]:
             f"{account.root}/r2/buckets/files/domains/custom",
             json={"domain": f"files.{account.zone}", "zoneId": account.zone_id, "enabled": True},
         )
+        account.api.patch(f"/zones/{account.zone_id}/dnssec", json={"status": "active"})
         yield account
 
 
@@ -219,7 +220,7 @@ def rows_of(heading: str) -> list[tuple[str, str]]:
     """Return the rows of the tables below a heading of docs/emulator.md."""
     text = (ROOT / "docs" / "emulator.md").read_text().partition(f"## {heading}")[2].partition("\n## ")[0]
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
-    return [(row[0], row[1]) for row in rows if len(row) >= 2]
+    return [(row[0], row[1]) for row in rows if len(row) >= 2 and row[1] != "source"]
 
 
 def not_served() -> set[str]:
