@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.fixtures.embedded_cloud import CloudAccount
+from clodo.emulator.server import EmbeddedCloud
+from tests.fixtures.embedded_cloud import CloudAccount, account_of
 
-USES = """
+#: Kind of binding to a way of using it, and what the upload says besides name and type.
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ai": ("IT.run('model', {})", {}),
+    "browser": ("IT.fetch('http://x/')", {}),
+    "hyperdrive": ("IT.connect()", {"id": "0" * 32}),
+    "vectorize": ("IT.query([1])", {"index_name": "v"}),
+    "workflow": ("IT.create({})", {"workflow_name": "w", "class_name": "W"}),
+    "images": ("IT.info(null)", {}),
+    "mtls_certificate": ("IT.fetch('http://x/')", {"certificate_id": "0"}),
+    "dispatch_namespace": ("IT.get('worker')", {"namespace": "n"}),
+    "send_email": ("IT.send({})", {}),
+    "pipelines": ("IT.send([])", {"pipeline": "p"}),
+    "secrets_store_secret": ("IT.get()", {"store_id": "0", "secret_name": "s"}),
+}
+CODE = """
+const uses = { USES };
 export default {
   async fetch(request, env) {
+    const name = new URL(request.url).pathname.slice(1);
     try {
-      await (USE);
+      await uses[name](env[name]);
       return new Response("nothing was said");
     } catch (error) {
       return new Response(error.message);
@@ -22,28 +40,19 @@ export default {
 """
 
 
-@pytest.mark.parametrize(
-    ("kind", "use", "fields"),
-    [
-        ("ai", "env.IT.run('model', {})", {}),
-        ("browser", "env.IT.fetch('http://x/')", {}),
-        ("hyperdrive", "env.IT.connect()", {"id": "0" * 32}),
-        ("vectorize", "env.IT.query([1])", {"index_name": "v"}),
-        ("workflow", "env.IT.create({})", {"workflow_name": "w", "class_name": "W"}),
-        ("images", "env.IT.info(request.body)", {}),
-        ("mtls_certificate", "env.IT.fetch('http://x/')", {"certificate_id": "0"}),
-        ("dispatch_namespace", "env.IT.get('worker')", {"namespace": "n"}),
-        ("send_email", "env.IT.send({})", {}),
-        ("pipelines", "env.IT.send([])", {"pipeline": "p"}),
-        ("secrets_store_secret", "env.IT.get()", {"store_id": "0", "secret_name": "s"}),
-    ],
-)
-def test_a_binding_that_nobody_serves_says_so_when_it_is_used(
-    account: CloudAccount, kind: str, use: str, fields: dict[str, Any]
-) -> None:
+@pytest.fixture(scope="module")
+def bound(cloud: EmbeddedCloud) -> Iterator[CloudAccount]:
+    """An account with a Worker that has every such binding, each named after its kind."""
+    uses = ", ".join(f"{kind}: (IT) => {use}" for kind, (use, _) in KINDS.items())
+    bindings = [{"type": kind, "name": kind, **fields} for kind, (_, fields) in KINDS.items()]
+    with account_of(cloud, cloud.new_account()) as account:
+        account.put_worker("shop", CODE.replace("USES", uses), bindings=bindings)
+        yield account
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_binding_that_nobody_serves_says_so_when_it_is_used(bound: CloudAccount, kind: str) -> None:
     """The upload is accepted and the Worker runs; using the binding throws an error that names it and its kind."""
-    account.put_worker("shop", USES.replace("USE", use), bindings=[{"type": kind, "name": "IT", **fields}])
+    said = bound.visit(bound.hostname("shop"), f"/{kind}").text
 
-    said = account.visit(account.hostname("shop")).text
-
-    assert said == f"The embedded cloud does not serve the binding IT ({kind})"
+    assert said == f"The embedded cloud does not serve the binding {kind} ({kind})"

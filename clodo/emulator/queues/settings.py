@@ -22,7 +22,7 @@ def whole_number(body: Mapping[str, Any], name: str, low: int, high: int, defaul
     value = body.get(name)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or (isinstance(value, float) and value % 1):
         raise ApiError(400, INVALID_SETTING, f"{name} must be a whole number.")
     if not low <= value <= high:
         raise ApiError(400, INVALID_SETTING, f"{name} must be between {low} and {high}.")

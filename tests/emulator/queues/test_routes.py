@@ -141,6 +141,14 @@ def test_nonsense_is_refused(bad_account: CloudAccount, method: str, path: str, 
     assert bad_account.refusal(method, where, json=body)[0] == status
 
 
+def test_a_number_beyond_all_bounds_is_refused(bad_account: CloudAccount) -> None:
+    """A number that becomes infinite when it is read is out of bounds like any other."""
+    queue = next(queue for queue in bad_account.result("GET", "/queues") if queue["queue_name"] == "pulled")
+    path = f"/queues/{queue['queue_id']}/messages/pull"
+
+    assert bad_account.refusal("POST", path, content=b'{"batch_size": 1e400}')[0] == 400
+
+
 @pytest.fixture
 def bad_account(account: CloudAccount) -> CloudAccount:
     """An account with a queue that may be pulled and one without a consumer."""
