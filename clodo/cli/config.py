@@ -16,7 +16,7 @@ from clodo.cli.options import TARGET_FORM, JsonOption, TargetArgument, Workspace
 from clodo.cli.outcomes import CHANGES_PENDING
 from clodo.cli.output import ask, moment, say, short, show, show_json, show_table
 from clodo.cli.session import open_ledger, open_workspace, prefect_for, workspace_folder
-from clodo.errors import BadUsage, VerificationFailed
+from clodo.errors import BadUsage, TargetNotFound, VerificationFailed
 
 if TYPE_CHECKING:
     from clodo.workspace.differences import Difference
@@ -170,9 +170,14 @@ def history(
     from clodo.workspace.differences import differences, values_of_content
     from clodo.workspace.targets import Target
 
-    root = workspace_folder(context, workspace)
-    with open_ledger(root) as ledger:
-        releases = ledger.releases.list(str(Target.parse(target)), limit=limit + 1)
+    loaded = open_workspace(context, workspace)
+    try:
+        found = loaded.find(target)
+    except TargetNotFound:
+        # It may have been a target once.
+        found = Target.parse(target)
+    with open_ledger(loaded.root) as ledger:
+        releases = ledger.releases.list(str(found), limit=limit + 1)
         digests = ledger.configurations.digests([release.id for release in releases])
         contents = {
             digest: ledger.configurations.get(release_id)
@@ -234,11 +239,14 @@ def migrate_config(
     Exit status: 0 migrated, or nothing to do; 2 bad configuration, 4 declined, or a file was changed meanwhile, 5 with
     --dry-run --exit-code if something would be written.
     """
-    from clodo.workspace.editing import applied
+    from clodo.workspace.editing import applied, take_back_interrupted
     from clodo.workspace.layouts.migration import plan_migration
-    from clodo.workspace.workspace import Workspace
+    from clodo.workspace.workspace import STATE_FOLDER, Workspace
 
     root = workspace_folder(context, workspace)
+    if not dry_run:
+        for file in take_back_interrupted(root / STATE_FOLDER):
+            say(f"Took back an edit of {_from(root, str(file))} that was interrupted.")
     before = Workspace.load(root)
     plan = plan_migration(root)
     diff = "".join(edit.diff(root) for edit in plan.edits)
@@ -250,7 +258,7 @@ def migrate_config(
     is_written = False
     if plan.has_changes and not dry_run:
         ask(f"Write {len(plan.edits)} files?", yes=yes)
-        with applied(plan.edits):
+        with applied(plan.edits, state_dir=before.state_dir):
             after = Workspace.load(root)
             if after.targets != before.targets:
                 raise VerificationFailed("The workspace would have other targets; every file is as it was.")

@@ -1,7 +1,8 @@
 """
 Several files' edits at once: shown as a diff, written atomically, taken back when a later step fails.
 
-Next door: `config_edits` turns operations on a wrangler config into an edit.
+Next door: `config_edits` turns operations on a wrangler config into an edit, `interrupted` takes back what a killed
+process left.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import difflib
 import errno
 import fcntl
+import glob
 import os
 import re
 import secrets
@@ -20,6 +22,7 @@ from pathlib import Path
 
 from clodo.errors import BadConfiguration, Failed, NoSpaceLeft, PlanIsStale, UndoIncomplete
 
+_NEW = ".clodo-new"
 _STALE = "Somebody else edited it; run the command again to see the change on top of theirs."
 
 
@@ -82,24 +85,6 @@ def read_bytes(file: Path) -> bytes | None:
         raise BadConfiguration(
             f"{file}:1: can't be read ({error.strerror})", hint="Check the file's permissions."
         ) from error
-
-
-@contextlib.contextmanager
-def applied(edits: Iterable[FileEdit]) -> Iterator[None]:
-    """
-    Write *edits*, all or none, and take them back when the body raises.
-
-    Raises:
-        PlanIsStale: A file is not what it was when its edit was made; nothing was written.
-
-        UndoIncomplete: The body failed, and somebody changed one of the files in the meantime.
-    """
-    written = apply(edits)
-    try:
-        yield
-    except BaseException as error:
-        undo(written, cause=error)
-        raise
 
 
 def apply(edits: Iterable[FileEdit]) -> tuple[FileEdit, ...]:
@@ -165,7 +150,7 @@ def _write(edit: FileEdit) -> None:
                 file.unlink(missing_ok=True)
             else:
                 _raise_if_read_only(file)
-                _replace(file, edit.after)
+                replace_file(file, edit.after)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoSpaceLeft(f"{edit.file}: no space left on the disk; the file is as it was") from error
@@ -176,9 +161,10 @@ def _write(edit: FileEdit) -> None:
         raise Failed(f"{edit.file}: can't be written ({error.strerror})") from error
 
 
-def _replace(file: Path, content: bytes) -> None:
-    new = file.with_name(f".{file.name}.{secrets.token_hex(4)}.clodo-new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+def replace_file(file: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Write *file* anew, wholly or not at all, with the mode of the one before, or *mode* less the umask."""
+    new = file.with_name(f".{file.name}.{secrets.token_hex(4)}{_NEW}")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             _take_after(file, stream.fileno())
@@ -189,6 +175,12 @@ def _replace(file: Path, content: bytes) -> None:
     except BaseException:
         new.unlink(missing_ok=True)
         raise
+
+
+def leftovers_of(file: Path) -> tuple[Path, ...]:
+    """Return the half-written files that a killed process left beside *file*."""
+    file = Path(os.path.realpath(file))
+    return tuple(file.parent.glob(f".{glob.escape(file.name)}.*{_NEW}"))
 
 
 def _take_after(file: Path, descriptor: int) -> None:

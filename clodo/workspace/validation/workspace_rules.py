@@ -10,6 +10,7 @@ from time import monotonic
 
 from clodo.errors import BadConfiguration, ClodoError, ToolchainMissing
 from clodo.workspace.documents import read_document
+from clodo.workspace.editing.interrupted import interrupted_files
 from clodo.workspace.effective_config import EffectiveConfig
 from clodo.workspace.layouts.base_files import LayerReader, with_layers
 from clodo.workspace.portfolio import FILE_NAME, Portfolio
@@ -20,7 +21,7 @@ from clodo.workspace.validation.config_rules import config_findings
 from clodo.workspace.validation.finding import Finding, Severity, finding_at, finding_of, in_order
 from clodo.workspace.validation.older_rules import older_findings
 from clodo.workspace.validation.schema import ConfigSchema
-from clodo.workspace.workspace import Workspace, environments_of
+from clodo.workspace.workspace import STATE_FOLDER, Workspace, environments_of
 from clodo.workspace.wrangler_config import WranglerConfig
 
 Further = Callable[[Path], Iterator[Finding]]
@@ -86,6 +87,7 @@ def validate(
         if schema is not None:
             findings += schema.findings(config.document)
     portfolio = _portfolio(root, findings)
+    findings += _half_edited(root)
     findings += _name_clashes(configs)
     if portfolio is not None:
         effective = dict(_targets(configs, portfolio))
@@ -120,6 +122,17 @@ def _portfolio(root: Path, findings: list[Finding]) -> Portfolio | None:
     except BadConfiguration as error:
         findings.append(finding_of(error, "portfolio", otherwise=str(file)))
         return None
+
+
+def _half_edited(root: Path) -> Iterator[Finding]:
+    for file in interrupted_files(root / STATE_FOLDER):
+        yield finding_at(
+            f"{file}:1",
+            "half-edited",
+            Severity.ERROR,
+            "belongs to an edit of several files that was interrupted, or is going on",
+            "Run `clodo config migrate`, or whichever command it was; it takes the edit back first.",
+        )
 
 
 def _name_clashes(configs: Sequence[WranglerConfig]) -> Iterator[Finding]:

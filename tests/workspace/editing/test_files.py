@@ -10,8 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from clodo.errors import BadConfiguration, PlanIsStale, UndoIncomplete
-from clodo.workspace.editing import FileEdit, SetVariables, applied, apply, edit_config, edit_of, undo
+from clodo.errors import BadConfiguration, LockHeld, PlanIsStale, UndoIncomplete
+from clodo.workspace.editing import (
+    FileEdit,
+    SetVariables,
+    applied,
+    apply,
+    edit_config,
+    edit_of,
+    interrupted_files,
+    take_back_interrupted,
+    undo,
+)
 
 ONE = 'name = "one" # first\n'
 TWO = '{ "name": "two" }\n'
@@ -36,7 +46,7 @@ def leftovers(folder: Path) -> list[Path]:
 
 def test_edits_are_written_and_stay(files, tmp_path):
     """What the edits say is on the disk afterwards, and nothing else."""
-    with applied(edits_of(*files)):
+    with applied(edits_of(*files), state_dir=tmp_path):
         pass
 
     assert files[0].read_text() == ONE + '\n[vars]\nA = "1"\n'
@@ -52,7 +62,7 @@ def test_a_later_failure_puts_every_byte_back(files, tmp_path, trouble):
     seen: list[bytes] = []
 
     def fail() -> None:
-        with applied(edits):
+        with applied(edits, state_dir=tmp_path):
             seen.append(fresh.read_bytes())
             raise trouble
 
@@ -179,3 +189,59 @@ def test_two_people_editing_lose_nothing_of_each_other(files):
 
     assert ended == [0, 0]
     assert files[0].read_text().count('= "x"') == 20
+
+
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from clodo.workspace.editing import SetVariables, applied, apply, edit_config, edit_of
+from clodo.workspace.editing.interrupted import remembered
+state, one, two, new, when = *map(Path, sys.argv[1:5]), sys.argv[5]
+edits = [edit_config(file, [SetVariables(None, {"A": "1"})]) for file in (one, two)] + [edit_of(new, b"A=1")]
+(one.parent / f".{one.name}.0.clodo-new").write_text("half")
+if when == "in the body":
+    with applied(edits, state_dir=state):
+        os.kill(os.getpid(), signal.SIGKILL)
+with remembered(edits, state):
+    apply(edits[:1])
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("when", ["between two files", "in the body"])
+def test_what_a_killed_process_left_is_taken_back_by_the_next_edit(files, tmp_path, when):
+    """After kill -9 the next edit finds every file as it was before, and no half-written one."""
+    new = tmp_path / "new.env"
+    words = [str(tmp_path), *map(str, files), str(new), when]
+    ended = subprocess.run([sys.executable, "-c", DYING, *words], check=False)
+    left = interrupted_files(tmp_path)
+
+    taken_back = take_back_interrupted(tmp_path)
+
+    assert ended.returncode == -9
+    assert left == (*files, new)
+    assert set(taken_back) == ({files[0]} if when == "between two files" else {*files, new})
+    assert (files[0].read_text(), files[1].read_text(), new.exists()) == (ONE, TWO, False)
+    assert not leftovers(tmp_path)
+    assert interrupted_files(tmp_path) == take_back_interrupted(tmp_path) == ()
+
+
+def test_what_was_edited_after_a_kill_is_named_and_stays(files, tmp_path):
+    """A file that somebody edited since is not overwritten; the others are put back, and it is said once."""
+    words = [str(tmp_path), *map(str, files), str(tmp_path / "new.env"), "in the body"]
+    subprocess.run([sys.executable, "-c", DYING, *words], check=False)
+    files[0].write_text("theirs = true\n")
+
+    with pytest.raises(UndoIncomplete, match=r"one/wrangler\.toml was changed since"):
+        take_back_interrupted(tmp_path)
+
+    assert (files[0].read_text(), files[1].read_text()) == ("theirs = true\n", TWO)
+    assert take_back_interrupted(tmp_path) == ()
+
+
+def test_two_edits_at_once_are_one_too_many(files, tmp_path):
+    """While one edit waits for its next step, another one is told that somebody is at it."""
+    with applied(edits_of(files[0]), state_dir=tmp_path), pytest.raises(LockHeld), applied([], state_dir=tmp_path):
+        pass
+
+    assert files[0].read_text() != ONE
