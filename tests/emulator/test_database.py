@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+import apsw
 import pytest
 
 from clodo.emulator.blobs import Blobs
@@ -55,3 +56,23 @@ def test_blobs_are_whole_and_kept_while_needed(tmp_path: Path) -> None:
     assert blobs.get(kept) == b"kept"
     assert not blobs.path(other).exists()
     assert not draft.exists()
+
+
+def test_a_room_takes_each_step_once(tmp_path: Path) -> None:
+    """Steps that were added since are taken at the next start, all or none; those taken before are not taken again."""
+    path = tmp_path / "cloud.db"
+    first = ("CREATE TABLE things(id INTEGER)", "INSERT INTO things VALUES(1)")
+    database = Database(path)
+    database.upgrade("things", first)
+    database.upgrade("things", first)
+    database.close()
+    database = Database(path)
+    with pytest.raises(apsw.SQLError):
+        database.upgrade("things", (*first, "ALTER TABLE things ADD COLUMN name TEXT", "no SQL"))
+    columns_after_failure = [row["name"] for row in database.rows("PRAGMA table_info(things)")]
+    database.upgrade("things", (*first, "ALTER TABLE things ADD COLUMN name TEXT"))
+    rows = database.rows("SELECT * FROM things")
+    database.close()
+
+    assert columns_after_failure == ["id"]
+    assert rows == [{"id": 1, "name": None}]

@@ -121,14 +121,28 @@ class Tokens:
     def roll(self, token_id: str) -> str:
         """Give a token a new value and return it; the old one is nobody's from now on."""
         value = new_token()
-        self._database.run(
-            "UPDATE tokens SET digest = ?, modified_on = ? WHERE id = ?", (_digest(value), now(), token_id)
-        )
+        with self._database.transaction():
+            self._let_go(token_id, value)
+            self._database.run(
+                "UPDATE tokens SET digest = ?, modified_on = ? WHERE id = ?", (_digest(value), now(), token_id)
+            )
         return value
 
     def delete(self, token_id: str) -> None:
         """Remove a token."""
-        self._database.run("DELETE FROM tokens WHERE id = ?", (token_id,))
+        with self._database.transaction():
+            self._let_go(token_id, None)
+            self._database.run("DELETE FROM tokens WHERE id = ?", (token_id,))
+
+    def _let_go(self, token_id: str, value: str | None) -> None:
+        """Keep the next start from making the first account's token anew with a value that was given up."""
+        kept = self._database.value("SELECT value FROM settings WHERE name = 'first_account'")
+        digest = self._database.value("SELECT digest FROM tokens WHERE id = ?", (token_id,))
+        keys: dict[str, str | None] = json.loads(kept) if kept else {}
+        token = keys.get("token")
+        if token is not None and _digest(token) == digest:
+            row = {"name": "first_account", "value": {**keys, "token": value}}
+            self._database.insert("settings", row, replace=True)
 
     def of_user(self, user_id: str) -> list[Row]:
         """Return the rows of the user's tokens, oldest first."""

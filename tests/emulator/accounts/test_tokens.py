@@ -220,3 +220,29 @@ def test_tokens_outlive_the_cloud(tmp_path: Any) -> None:
     assert caller is not None
     assert caller.may_in_account({"D1 Read"}, keys.account_id)
     assert not caller.may_in_account({"D1 Write"}, keys.account_id)
+
+
+def test_the_first_token_stays_given_up(tmp_path: Any) -> None:
+    """Rolled, its new value is what the next start has; deleted, the next start makes another; the old is gone."""
+    database = Database(tmp_path / "cloud.db")
+    accounts = Accounts(database, Zones(database))
+
+    def start() -> str:
+        return accounts.first(None, None, None, ()).token
+
+    def id_of(value: str) -> str:
+        found = accounts.tokens.authenticate(value)
+        assert found is not None
+        return found.token_id
+
+    first = start()
+    rolled = accounts.tokens.roll(id_of(first))
+    after_roll = start()
+    accounts.tokens.delete(id_of(rolled))
+    after_delete = start()
+    gone = [accounts.tokens.authenticate(value) for value in (first, rolled)]
+    database.close()
+
+    assert after_roll == rolled != first
+    assert after_delete not in (first, rolled)
+    assert gone == [None, None]
