@@ -106,7 +106,7 @@ def _create(
         config.file,
         [PutBinding.database(config.section, binding.binding, database_name=name, database_id=database_id)],
     )
-    with applied([edit]):
+    with applied([edit], state_dir=site.workspace.state_dir):
         _raise_unless_bound(site, target, binding, database_id)
     detail = {"database": name, "database_id": database_id, "adopted": found is not None}
     site.ledger.audit.append(site.actor, "database-created", str(target), detail)

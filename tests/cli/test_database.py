@@ -126,6 +126,7 @@ def test_a_database_is_created_bound_and_then_only_looked_at(fleet):
     assert fleet.account.result("GET", f"/d1/database/{made['database_id']}")["name"] == "orders-staging"
 
 
+@pytest.mark.exhaustive
 def test_a_binding_that_leads_elsewhere_is_not_taken_for_good(fleet):
     """An id of a database with another name, an unknown binding and an unknown place are told and change nothing."""
     fleet.write("staging")
@@ -168,6 +169,7 @@ def test_a_rehearsal_writes_nothing_and_a_migration_says_what_waits(fleet):
     assert "drop-column" in done["databases"][0]["hazards"][0]
 
 
+@pytest.mark.exhaustive
 def test_hazards_are_refused_until_waived_or_accepted(fleet):
     """The rule, its place and the remedy are said; a person's --accept lets the file through."""
     fleet.write("staging", x0001_orders=ORDERS, x0002_tags="CREATE TABLE tags (order_id REFERENCES orders (id));")
@@ -210,6 +212,7 @@ def test_many_databases_come_to_one_schema_and_one_failure_stops_no_other(fleet)
     assert fleet.query(ids["one"], "SELECT item FROM orders") == [{"item": "x"}]
 
 
+@pytest.mark.exhaustive
 def test_a_sync_that_fails_fast_begins_nothing_more(fleet):
     """With --fail-fast and one at a time, those after the first failure are skipped and untouched."""
     fleet.write("a", "b", "c", x0001_orders=ORDERS)
@@ -247,6 +250,7 @@ def test_a_rollback_by_down_file_counts_what_is_lost_and_asks(fleet):
     assert "0001_orders.sql has no down file" in no_down
 
 
+@pytest.mark.exhaustive
 def test_a_rollback_in_time_says_what_it_loses_and_how_to_go_forward(fleet):
     """Time Travel goes to right before the migration; what came since is counted, and can be brought back."""
     fleet.write("staging", x0001_orders=ORDERS, x0002_tags="CREATE TABLE tags (name TEXT);")
@@ -267,6 +271,7 @@ def test_a_rollback_in_time_says_what_it_loses_and_how_to_go_forward(fleet):
     assert fleet.query(database_id, "SELECT name FROM tags ORDER BY name") == [{"name": "a"}, {"name": "b"}]
 
 
+@pytest.mark.exhaustive
 def test_two_ways_back_at_once_are_refused(fleet):
     """A moment and a file can't both be meant, and a moment must be one."""
     fleet.write("staging", x0001_orders=ORDERS)

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from clodo.errors import DatabaseNotFound, MigrationFailed, PlanIsStale, Refused, ReleaseFailed
+from clodo.errors import DatabaseNotFound, MigrationFailed, OutcomeUnknown, PlanIsStale, Refused, ReleaseFailed
 from clodo.migrations import Which
-from clodo.releases.database_rollback import Wanted, plan_rollback, roll_back_database
+from clodo.releases.database_creation import create_databases
+from clodo.releases.database_rollback import Wanted, Way, plan_rollback, roll_back_database
 from clodo.releases.migrating import Choice, migrate_target, rehearse_target
 from clodo.releases.outcome import Ending
 
 from .numbered import quick
-from .stage import ORDERS, TARGET, WORKER, Stage
+from .stage import DATABASE, ORDERS, TARGET, WORKER, Stage
 
 CONTRACT = Choice(Which.CONTRACT)
 DROP = {
@@ -155,3 +156,45 @@ def test_a_rollback_that_was_approved_for_another_state_is_refused(stage):
     with stage.ledger() as ledger:
         actions = [row.action for row in ledger.audit.list(subject=TARGET)]
     assert [action for action in actions if "rol" in action] == ["database-rolled-back", "database-rollback-begun"]
+
+
+def test_a_journey_in_time_without_an_answer_names_the_way_forward(stage):
+    """The restore was done and its answer lost: the bookmark of before is in the message and the audit trail."""
+    stage.write(migrations={"0001_orders.sql": ORDERS, "0002_x.sql": "CREATE TABLE x (y);"})
+    migrate(stage)
+    stage.query("INSERT INTO x VALUES (1)")
+    wanted = Wanted(to="0001_orders.sql", way=Way.TIME_TRAVEL)
+    fault = stage.account.cloud.add_fault("time_travel/restore", action="reset", applied=True, times=None)
+
+    with stage.site() as site:
+        target = site.workspace.find(TARGET)
+        before = stage.cloudflare.d1.bookmark(stage.database_id)
+        with pytest.raises(OutcomeUnknown, match=f"before it the database was at {before}") as caught:
+            roll_back_database(site, target, wanted)
+        stage.account.cloud.clear_faults(fault)
+        begun = site.ledger.audit.list(subject=TARGET)[0]
+        assert f"--bookmark {before}" in caught.value.hint
+        assert stage.applied == ["0001_orders.sql"]
+        roll_back_database(site, target, Wanted(bookmark=before))
+
+    assert (begun.action, begun.detail["now"]) == ("database-rollback-begun", before)
+    assert stage.applied == ["0001_orders.sql", "0002_x.sql"]
+    assert stage.query("SELECT y FROM x") == [{"y": 1}]
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_a_database_whose_creation_was_not_answered_is_made_once(stage, applied):
+    """A lost answer is looked up by the exact name: the account has one database of it, and the config its id."""
+    config = stage.folder / WORKER / "wrangler.toml"
+    config.write_text(
+        config.read_text().replace(stage.database_id, "").replace('database_id = ""\n', "").replace(DATABASE, "fresh")
+    )
+    fault = stage.account.cloud.add_fault("d1/database$", method="POST", action="reset", applied=applied)
+
+    with stage.site() as site:
+        [made] = create_databases(site, site.workspace.find(TARGET))
+    stage.account.cloud.clear_faults(fault)
+
+    assert [item.name for item in stage.cloudflare.d1.list()].count("fresh") == 1
+    assert f'database_id = "{made.database_id}"' in config.read_text()
+    assert made.diff.count("\n+") >= 1
