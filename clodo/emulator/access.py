@@ -231,8 +231,9 @@ def raw_path(scope: Scope) -> str:
 
 
 def _account_in(path: str) -> str | None:
-    match = re.match(r"/accounts/([^/]+)", path)
-    return match[1] if match else None
+    # The S3 endpoint of R2 names the account as /r2/<account id>[.<jurisdiction>].
+    match = re.match(r"/accounts/([^/]+)|/r2/([^/.]+)", path)
+    return (match[1] or match[2]) if match else None
 
 
 def _kept_headers(scope: Scope) -> dict[str, str]:

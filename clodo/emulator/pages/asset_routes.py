@@ -70,7 +70,7 @@ def _file(entry: Any) -> tuple[str, bytes]:
     if not isinstance(key, str) or not 0 < len(key) <= MAX_HASH_CHARACTERS or not isinstance(value, str):
         raise ApiError(400, INVALID_UPLOAD, "Each file needs a key and a value.")
     try:
-        content = base64.b64decode(value, validate=True) if entry.get("base64") else value.encode()
+        content = base64.b64decode(value, validate=True) if entry.get("base64") else value.encode("utf-8", "replace")
     except (ValueError, binascii.Error) as error:
         raise ApiError(400, INVALID_UPLOAD, f"The file {key[:64]!r} is not base64.") from error
     if len(content) > MAX_FILE_BYTES:

@@ -79,7 +79,8 @@ def merged(known: Mapping[str, Any], changes: object) -> dict[str, Any]:
 def _merged_one(known: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(known)
     for kind, value in changes.items():
-        if kind in _BINDINGS and isinstance(value, dict):
+        _check(kind, value)
+        if kind in _BINDINGS and value is not None:
             if not all(entry is None or isinstance(entry, dict) for entry in value.values()):
                 raise ApiError(400, INVALID_CONFIGURATION, f"{kind} must hold objects by name.")
             entries = {**(known.get(kind) or {}), **value}
@@ -87,6 +88,19 @@ def _merged_one(known: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[st
         else:
             result[kind] = value
     return result
+
+
+def _check(kind: str, value: Any) -> None:
+    if kind in _BINDINGS:
+        is_right = value is None or isinstance(value, dict)
+    elif kind == "compatibility_flags":
+        is_right = isinstance(value, list) and all(isinstance(flag, str) for flag in value)
+    elif kind == "compatibility_date":
+        is_right = isinstance(value, str)
+    else:
+        is_right = True
+    if not is_right:
+        raise ApiError(400, INVALID_CONFIGURATION, f"deployment_configs: {kind} is not what it should be.")
 
 
 def shown(settings: Mapping[str, Any]) -> dict[str, Any]:

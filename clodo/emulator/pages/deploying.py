@@ -16,6 +16,7 @@ from clodo.emulator.clock import new_uuid, now
 from clodo.emulator.envelope import ApiError, parse_json
 from clodo.emulator.pages.configuration import ENVIRONMENTS, bindings_of
 from clodo.emulator.pages.directory import spec_of
+from clodo.emulator.pages.names import check_text
 from clodo.emulator.pages.store import Deployment, Project, Projects
 from clodo.emulator.pages.tokens import MAX_FILES
 from clodo.emulator.runtime.ports import ScriptInvalid
@@ -25,6 +26,9 @@ from clodo.emulator.workers.upload import Upload, UploadedModule, read_upload
 NO_MANIFEST = 8000096
 INVALID_UPLOAD = 8000003
 
+#: What file systems take.
+MAX_NAME_BYTES = 255
+MAX_PATH_CHARACTERS = 1024
 _SCRIPTS = ("_worker.bundle", "_worker.js")
 
 
@@ -52,7 +56,7 @@ class Deploying:
         """
         texts = {name: await _text(value) for name, value in form.multi_items() if name not in _SCRIPTS}
         files = self._files(project, texts.get("manifest"))
-        branch = (texts.get("branch") or project.production_branch)[:255]
+        branch = check_text(texts.get("branch") or project.production_branch, "branch")
         environment = "production" if branch == project.production_branch else "preview"
         settings: Mapping[str, Any] = project.settings[environment]
         upload = await _functions(form)
@@ -104,7 +108,8 @@ class Deploying:
             raise ApiError(400, INVALID_UPLOAD, f"{len(parsed)} files exceed the limit of {MAX_FILES}.")
         files: dict[str, str] = {}
         for path, content_hash in parsed.items():
-            if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
+            check_text(content_hash, "A hash")
+            if not _is_plain(path):
                 raise ApiError(400, INVALID_UPLOAD, f"The path {path[:200]!r} must be absolute and plain.")
             found = self._projects.file(project.account_id, content_hash)
             if found is None:
@@ -146,6 +151,20 @@ async def _functions(form: FormData) -> Upload | None:
     if upload.main_module is None:
         raise ApiError(400, INVALID_UPLOAD, "_worker.bundle must name a main_module.")
     return upload
+
+
+def _is_plain(path: str) -> bool:
+    """Say whether a path can be a file's below any folder."""
+    pieces = path.encode("utf-8", "replace").split(b"/")
+    is_unicode = not any("\ud800" <= letter <= "\udfff" for letter in path)
+    return (
+        path.startswith("/")
+        and is_unicode
+        and "\0" not in path
+        and b".." not in pieces
+        and max(map(len, pieces)) <= MAX_NAME_BYTES
+        and len(path) <= MAX_PATH_CHARACTERS
+    )
 
 
 def _routes(text: str | None) -> list[str] | bool:

@@ -7,6 +7,8 @@ import re
 from clodo.emulator.envelope import ApiError
 
 INVALID_PROJECT_NAME = 8000015
+INVALID_TEXT = 8000003
+MAX_TEXT_CHARACTERS = 255
 
 #: "Must begin with a lowercase letter or digit and contain only lowercase letters, digits, and hyphens": the schema.
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,56}[a-z0-9])?")
@@ -31,6 +33,22 @@ def check_project_name(name: object) -> str:
             " letter or digit.",
         )
     return name
+
+
+def check_text(value: object, what: str) -> str:
+    """
+    Return a piece of text that can be stored.
+
+    Raises:
+        ApiError: It is none, too long, or no Unicode.
+    """
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT_CHARACTERS or "\0" in value:
+        raise ApiError(400, INVALID_TEXT, f"{what} must be a text of 1 to {MAX_TEXT_CHARACTERS} characters.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ApiError(400, INVALID_TEXT, f"{what} must be Unicode.") from error
+    return value
 
 
 def branch_alias(branch: str) -> str:

@@ -15,7 +15,7 @@ from clodo.emulator.pages.answers import shown_deployment, shown_domain, shown_p
 from clodo.emulator.pages.configuration import ENVIRONMENTS, INVALID_CONFIGURATION, merged
 from clodo.emulator.pages.deploying import INVALID_UPLOAD, Deploying
 from clodo.emulator.pages.directory import PagesDirectory
-from clodo.emulator.pages.names import check_project_name
+from clodo.emulator.pages.names import check_project_name, check_text
 from clodo.emulator.pages.store import Deployment, Project, Projects, default_settings
 from clodo.emulator.pages.tokens import UploadTokens
 from clodo.emulator.workers.limits import MAX_UPLOAD_BYTES
@@ -54,7 +54,7 @@ def routes(
         made = projects.create(
             request.path_params["account_id"],
             check_project_name(body.get("name")),
-            production_branch=str(body.get("production_branch") or "main"),
+            production_branch=check_text(body.get("production_branch") or "main", "production_branch"),
             settings=merged(default_settings(), body.get("deployment_configs") or {}),
             build=_build_config({}, body.get("build_config")),
         )
@@ -68,7 +68,7 @@ def routes(
         project, body = project_of(request), await object_body(request)
         columns: dict[str, Any] = {}
         if body.get("production_branch"):
-            columns["production_branch"] = str(body["production_branch"])
+            columns["production_branch"] = check_text(body["production_branch"], "production_branch")
         if body.get("deployment_configs") is not None:
             columns["deployment_configs"] = merged(project.settings, body["deployment_configs"])
         if body.get("build_config") is not None:
@@ -154,7 +154,7 @@ def routes(
 
     async def add_domain(request: Request) -> Response:
         project, body = project_of(request), await object_body(request)
-        name = str(body.get("name") or "").lower()
+        name = check_text(body.get("name"), "name").lower()
         zone = zones.holding(name)
         if zone is None or zone["account_id"] != project.account_id:
             raise ApiError(400, INVALID_CONFIGURATION, f"The domain {name[:200]!r} is in no zone of this account.")

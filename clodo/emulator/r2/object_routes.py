@@ -14,6 +14,7 @@ from starlette.routing import Route
 from clodo.emulator.envelope import envelope, json_body
 from clodo.emulator.r2.conditions import from_headers
 from clodo.emulator.r2.errors import (
+    ENTITY_TOO_LARGE,
     INCOMPLETE_BODY,
     INVALID_ARGUMENT,
     INVALID_OBJECT_NAME,
@@ -122,11 +123,13 @@ async def _keys(request: Request) -> list[str]:
 
 async def _body(request: Request) -> AsyncIterator[bytes]:
     announced = request.headers.get("content-length")
+    if announced is not None and int(announced) > MAX_API_OBJECT_BYTES:
+        raise R2Refused(ENTITY_TOO_LARGE)
     received = 0
     async for piece in request.stream():
         received += len(piece)
         yield piece
-    if announced is not None and announced.isdigit() and received != int(announced):
+    if announced is not None and received != int(announced):
         raise R2Refused(INCOMPLETE_BODY)
 
 

@@ -64,7 +64,10 @@ def check_lifecycle(rule: Mapping[str, Any]) -> None:
     if not isinstance(conditions, dict) or not isinstance(conditions.get("prefix", ""), str):
         raise _refused("a lifecycle rule needs conditions.prefix")
     transitions = [rule.get("abortMultipartUploadsTransition"), rule.get("deleteObjectsTransition")]
-    for transition in [*transitions, *(rule.get("storageClassTransitions") or ())]:
+    colder = rule.get("storageClassTransitions") or []
+    if not isinstance(colder, list):
+        raise _refused("storageClassTransitions must be an array")
+    for transition in [*transitions, *colder]:
         if transition is not None:
             _check_condition(transition.get("condition") if isinstance(transition, dict) else None, "maxAge", ())
 

@@ -147,7 +147,7 @@ def read_segments(text: str) -> tuple[Segment, ...]:
 
 def as_json(value: Any) -> str:
     """Return *value* as rows hold it."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(value, separators=(",", ":"))
 
 
 def end_of(prefix: bytes) -> bytes | None:

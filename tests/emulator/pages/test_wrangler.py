@@ -7,6 +7,7 @@ import pytest
 from tests.emulator.conftest import Project
 
 
+@pytest.mark.exhaustive
 def test_wrangler_deploys_a_site(project: Project) -> None:
     """`pages deploy` of a folder with a Worker, headers and redirects puts the site live."""
     account = project.account

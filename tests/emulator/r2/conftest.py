@@ -72,7 +72,9 @@ class Signed(httpx.Auth):
         digest = hashlib.sha256(request.content).hexdigest()
         request.headers["x-amz-date"] = moment
         request.headers["x-amz-content-sha256"] = digest
-        headers = {name.lower(): value for name, value in request.headers.items()}
+        headers = {
+            name.decode().lower(): value.decode("utf-8", "surrogateescape") for name, value in request.headers.raw
+        }
         names = tuple(sorted(name for name in headers if name == "host" or name.startswith("x-amz-")))
         path, _, query = request.url.raw_path.decode().partition("?")
         claim = Claim(self._keys.access_key, scope, moment, names, "", digest)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import socket
+import subprocess
+import sys
 import zlib
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
 from xml.etree import ElementTree
 
 import httpx
@@ -12,6 +19,7 @@ import obstore
 import pytest
 from obstore.store import S3Store
 
+from clodo.wrangler.toolchain import Toolchain
 from tests.emulator.r2.conftest import Keys, Signed
 from tests.fixtures.embedded_cloud import CloudAccount
 
@@ -122,24 +130,24 @@ def test_metadata_goes_around_in_headers(s3: httpx.Client, store: S3Store) -> No
     assert s3.get("/things/k").content == b"x"
 
 
-@pytest.mark.parametrize("name", ["crc32", "crc32c", "crc64nvme", "sha1", "sha256"])
-def test_checksums_are_checked_and_kept(s3: httpx.Client, store: S3Store, name: str) -> None:
+def test_checksums_are_checked_and_kept(s3: httpx.Client, store: S3Store) -> None:
     """A body that isn't what its checksum says is refused and writes nothing; a right one is given back."""
     # Of "123456789": the check values in the catalogue of CRCs, and hashlib's.
-    digits = {
+    sums = {
         "crc32": f"{zlib.crc32(b'123456789'):08x}",
         "crc32c": "e3069283",
         "crc64nvme": "ae8b14860a799888",
         "sha1": hashlib.sha1(b"123456789").hexdigest(),
         "sha256": hashlib.sha256(b"123456789").hexdigest(),
     }
-    told = {f"x-amz-checksum-{name}": base64.b64encode(bytes.fromhex(digits[name])).decode()}
 
-    assert refusal(s3.put("/things/k", content=b"12345678", headers=told)) == (400, "BadDigest")
-    assert s3.head("/things/k").status_code == 404
-    assert s3.put("/things/k", content=b"123456789", headers=told).status_code == 200
-    got = s3.get("/things/k", headers={"x-amz-checksum-mode": "ENABLED"})
-    assert {key: got.headers[key] for key in told} == told
+    for name, digits in sums.items():
+        told = {f"x-amz-checksum-{name}": base64.b64encode(bytes.fromhex(digits)).decode()}
+        assert refusal(s3.put(f"/things/{name}", content=b"12345678", headers=told)) == (400, "BadDigest")
+        assert s3.head(f"/things/{name}").status_code == 404
+        assert s3.put(f"/things/{name}", content=b"123456789", headers=told).status_code == 200
+        got = s3.get(f"/things/{name}", headers={"x-amz-checksum-mode": "ENABLED"})
+        assert {key: got.headers[key] for key in told} == told
 
 
 def test_a_body_must_be_what_was_signed(account: CloudAccount, s3: httpx.Client, store: S3Store, keys: Keys) -> None:
@@ -282,17 +290,17 @@ def test_what_is_not_served_says_so(s3: httpx.Client, store: S3Store) -> None:
     assert refusal(s3.put("/")) == (405, "MethodNotAllowed")
 
 
-@pytest.mark.parametrize(
-    "key", ["..", "../../etc/passwd", "a//b", "/lead", "%2e%2e%2f", "a\x00b", "a\nb", "a?b#c&d=e+f"]
-)
-def test_keys_are_only_names(account: CloudAccount, s3: httpx.Client, store: S3Store, key: str) -> None:
+def test_keys_are_only_names(account: CloudAccount, s3: httpx.Client, store: S3Store) -> None:
     """Keys that would be tricks as paths are names like any other."""
-    quoted = "".join(f"%{byte:02X}" for byte in key.encode())
+    tricks = ["..", "../../etc/passwd", "a//b", "/lead", "%2e%2e%2f", "a\x00b", "a\nb", "a?b#c&d=e+f"]
 
-    assert s3.put(f"/things/{quoted}", content=key.encode()).status_code == 200
-    assert s3.get(f"/things/{quoted}").content == key.encode()
+    for key in tricks:
+        quoted = "".join(f"%{byte:02X}" for byte in key.encode())
+        assert s3.put(f"/things/{quoted}", content=key.encode()).status_code == 200
+        assert s3.get(f"/things/{quoted}").content == key.encode()
+
     listed = account.result("GET", "/r2/buckets/things/objects")
-    assert [one["key"] for one in listed] == [key]
+    assert [one["key"] for one in listed] == sorted(tricks)
 
 
 def test_the_hostname_of_an_account_works_too(account: CloudAccount, keys: Keys, store: S3Store) -> None:
@@ -308,3 +316,107 @@ def test_the_hostname_of_an_account_works_too(account: CloudAccount, keys: Keys,
     assert get(f"things.{host}", "/k").content == b"x"
     assert refusal(get(f"{account.account_id}.eu.r2.cloudflarestorage.com", "/things/k")) == (404, "NoSuchBucket")
     assert get("things.example.r2.cloudflarestorage.com", "/k").status_code == 405
+
+
+def test_tokens_reach_what_their_permissions_say(account: CloudAccount, keys: Keys, store: S3Store) -> None:
+    """A token that may read one bucket's objects reads them, writes none, and sees neither other buckets nor a list."""
+    account.result("POST", "/r2/buckets", json={"name": "others"})
+    obstore.put(store, "k", b"content")
+    groups = account.api.get("/user/tokens/permission_groups").json()["result"]
+    read = next(group["id"] for group in groups if group["name"] == "Workers R2 Storage Bucket Item Read")
+    resource = f"com.cloudflare.edge.r2.bucket.{account.account_id}_default_things"
+    policy = {"effect": "allow", "resources": {resource: "*"}, "permission_groups": [{"id": read}]}
+    made = account.api.post("/user/tokens", json={"name": "reader", "policies": [policy]}).json()["result"]
+    reader = Keys(keys.endpoint, made["id"], hashlib.sha256(made["value"].encode()).hexdigest())
+
+    with httpx.Client(base_url=keys.endpoint, auth=Signed(reader), trust_env=False) as client:
+        assert client.get("/things/k").content == b"content"
+        assert texts(client.get("/things?list-type=2"), "Contents/Key") == ["k"]
+        for refused in (
+            client.put("/things/k", content=b"x"),
+            client.delete("/things/k"),
+            client.post("/things/k?uploads"),
+            client.get("/others?list-type=2"),
+            client.get("/"),
+            client.put("/new"),
+        ):
+            assert refusal(refused) == (403, "AccessDenied")
+    account.api.delete(f"/user/tokens/{made['id']}")
+    with httpx.Client(base_url=keys.endpoint, auth=Signed(reader), trust_env=False) as client:
+        assert refusal(client.get("/things/k")) == (401, "Unauthorized")
+
+
+def test_calls_are_logged_and_can_fail_to_order(account: CloudAccount, s3: httpx.Client, store: S3Store) -> None:
+    """Calls of the S3 endpoint stand in the log under their account, and faults strike them."""
+    fault = account.cloud.add_fault(f"^/r2/{account.account_id}/things/k$", method="PUT", status=503, times=1)
+
+    first = s3.put("/things/k", content=b"x")
+    second = s3.put("/things/k", content=b"x")
+    account.cloud.clear_faults(fault)
+
+    assert (first.status_code, second.status_code) == (503, 200)
+    calls = account.cloud.calls(account_id=account.account_id, method="PUT", path="^/r2/")
+    assert [call.status for call in calls] == [503, 200]
+    assert calls[1].token is not None
+
+
+def test_too_large_bodies_are_refused_before_they_come(keys: Keys, store: S3Store) -> None:
+    """An upload that announces more than 4.995 GiB is answered at once, without a byte of it."""
+    request = httpx.Request("PUT", f"{keys.endpoint}/things/k", content=b"")
+    signed = next(Signed(keys).auth_flow(request))
+    signed.headers["content-length"] = str(5 * 1024**3)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in signed.headers.items())
+
+    with socket.create_connection((signed.url.host, signed.url.port or 80), timeout=10) as connection:
+        connection.sendall(f"PUT {signed.url.path} HTTP/1.1\r\n{lines}\r\n".encode())
+        answer = connection.recv(4096)
+
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"<Code>EntityTooLarge</Code>" in answer
+
+
+@pytest.mark.exhaustive
+def test_large_objects_need_little_memory(toolchain: Toolchain, tmp_path: Path) -> None:
+    """A gigabyte in and out over S3, whole and in parts, costs the cloud no more than some tens of megabytes."""
+    script = f"""
+import sys
+from pathlib import Path
+from clodo.emulator.config import CloudConfig
+from clodo.emulator.server import run_until_told
+import json
+config = CloudConfig(data=Path({str(tmp_path / "data")!r}), workerd=Path({str(toolchain.workerd)!r}), port=0)
+run_until_told(config, lambda state: print(json.dumps(state), flush=True))
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        state = json.loads(process.stdout.readline())
+        secret = hashlib.sha256(state["token"].encode()).hexdigest()
+        keys = Keys(state["r2_url"], state["r2_access_key_id"], secret)
+        with httpx.Client(base_url=keys.endpoint, auth=Signed(keys), trust_env=False) as client:
+            assert client.put("/things").status_code == 200
+        store = keys.store("things")
+
+        def high_water() -> int:
+            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+
+        def chunks(count: int) -> Iterator[bytes]:
+            for number in range(count):
+                yield bytes([number % 256]) * 1024**2
+
+        before = high_water()
+        obstore.put(store, "parts", chunks(512), use_multipart=True, chunk_size=8 * 1024**2)
+        with httpx.Client(trust_env=False, timeout=120) as client:
+            put = obstore.sign(store, "PUT", "whole", timedelta(minutes=5))
+            length = {"content-length": str(512 * 1024**2)}
+            assert client.put(put, content=chunks(512), headers=length).status_code == 200
+        for name in ("parts", "whole"):
+            received = sum(len(chunk) for chunk in obstore.get(store, name).stream(min_chunk_size=1024**2))
+            assert received == 512 * 1024**2
+        grown = high_water() - before
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+    assert grown < 100 * 1024**2

@@ -21,10 +21,14 @@ async def list_buckets(request: S3Request) -> Response:
         name: request.headers.get(f"cf-{name}", request.query.get(name, ""))
         for name in ("prefix", "start-after", "continuation-token", "max-keys")
     }
-    after = read_token(given["continuation-token"]).decode() if given["continuation-token"] else given["start-after"]
+    after = (
+        read_token(given["continuation-token"]).decode("utf-8", "replace")
+        if given["continuation-token"]
+        else given["start-after"]
+    )
     limit = MAX_LIST
     if given["max-keys"]:
-        if not given["max-keys"].isdigit() or not int(given["max-keys"][:6]) >= 1:
+        if not (given["max-keys"].isascii() and given["max-keys"].isdigit()) or not int(given["max-keys"][:6]) >= 1:
             raise R2Refused(INVALID_ARGUMENT.saying("max-keys must be a number from 1 to 1000."))
         limit = min(MAX_LIST, int(given["max-keys"][:6]))
     left = [
@@ -33,7 +37,7 @@ async def list_buckets(request: S3Request) -> Response:
         if bucket.name > after and bucket.name.startswith(given["prefix"])
     ]
     page, is_truncated = left[:limit], len(left) > limit
-    token = write_token(page[-1].name.encode()) if is_truncated else None
+    following = write_token(page[-1].name.encode()) if is_truncated else None
     shown: list[Element] = [("Bucket", [("CreationDate", bucket.created_on), ("Name", bucket.name)]) for bucket in page]
     content: list[Element] = [
         ("Buckets", shown),
@@ -41,12 +45,12 @@ async def list_buckets(request: S3Request) -> Response:
         ("IsTruncated", is_truncated),
         ("KeyCount", len(page)),
         ("MaxKeys", limit),
-        ("NextContinuationToken", token),
+        ("NextContinuationToken", following),
     ]
     answer = xml(document("ListAllMyBucketsResult", content))
     answer.headers["cf-is-truncated"] = "true" if is_truncated else "false"
-    if token is not None:
-        answer.headers["cf-next-continuation-token"] = token
+    if following is not None:
+        answer.headers["cf-next-continuation-token"] = following
     return answer
 
 

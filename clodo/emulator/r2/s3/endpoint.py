@@ -104,8 +104,10 @@ class S3Endpoint:
             raise R2Refused(UNAUTHORIZED)
         self._raise_if_stranger(caller, address, scope)
         scope.get(NOTES, {})["token"] = caller.token_name
-        payload = Payload(request.stream(), headers, claim, key)
-        known = S3Request(self._storage, caller, address, scope["method"], dict(query_pairs(query)), headers, payload)
+        readable = {name: _readable(value) for name, value in headers.items()}
+        parameters = {name: _readable(value) for name, value in query_pairs(query)}
+        payload = Payload(request.stream(), readable, claim, key)
+        known = S3Request(self._storage, caller, address, scope["method"], parameters, readable, payload)
         return await _operation(known)(known)
 
     def _holder(self, access_key: str) -> tuple[Caller | None, str | None]:
@@ -160,6 +162,11 @@ def _headers(scope: Scope) -> dict[str, str]:
         value = raw_value.decode("utf-8", "surrogateescape")
         found[name] = f"{found[name]},{value}" if name in found else value
     return found
+
+
+def _readable(text: str) -> str:
+    """Return text whose bytes were no UTF-8 as something that can be stored and shown."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _host(headers: dict[str, str]) -> str:

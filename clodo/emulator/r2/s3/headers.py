@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.errors import HeaderParseError
@@ -15,6 +16,8 @@ from clodo.emulator.r2.errors import INVALID_ARGUMENT, R2Refused
 from clodo.emulator.r2.records import Description, StoredObject
 
 META = "x-amz-meta-"
+#: What can be a header's name, https://www.rfc-editor.org/rfc/rfc9110#name-tokens
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 #: Header to the binding's name; ``expires`` is apart, since it is a time.
 HTTP_FIELDS = {
@@ -93,7 +96,7 @@ def headers_of(found: StoredObject, *, with_checksums: bool = False) -> dict[str
         headers["expires"] = http_date(int(found.http["cacheExpiry"]))
     missing = 0
     for name, value in found.custom.items():
-        if name.isascii() and name.isprintable() and name.strip():
+        if _TOKEN.fullmatch(name):
             headers[META + name] = _encoded(value)
         else:
             missing += 1

@@ -17,7 +17,7 @@ from clodo.emulator.r2.errors import (
     PRECONDITION_FAILED,
     R2Refused,
 )
-from clodo.emulator.r2.limits import MAX_DELETE, key_bytes
+from clodo.emulator.r2.limits import MAX_DELETE, MAX_SINGLE_BYTES, key_bytes
 from clodo.emulator.r2.objects import OpenObject
 from clodo.emulator.r2.records import Description, StoredObject
 from clodo.emulator.r2.s3.documents import Element, document, parse, text_of
@@ -49,7 +49,7 @@ async def put_object(request: S3Request) -> Response:
     made = await request.storage.receive(
         bucket,
         request.key,
-        request.payload.read(),
+        request.payload.read(MAX_SINGLE_BYTES),
         description_of(request.headers),
         algorithms=request.payload.algorithms(),
         told=request.payload.told,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from clodo.emulator.r2.checksums import S3_ALGORITHMS, from_base64
 from clodo.emulator.r2.errors import (
+    ENTITY_TOO_LARGE,
     INCOMPLETE_BODY,
     INVALID_ARGUMENT,
     INVALID_DIGEST,
@@ -101,14 +102,19 @@ class Payload:
             found[name] = from_base64(name, text)
         return found
 
-    async def read(self) -> AsyncIterator[bytes]:
+    async def read(self, limit: int | None = None) -> AsyncIterator[bytes]:
         """
         Give the bytes of the object.
+
+        Args:
+            limit: What is announced as larger is refused before a byte is read.
 
         Raises:
             R2Refused: They aren't what was announced or signed.
         """
         announced = self._announced()
+        if limit is not None and announced > limit:
+            raise R2Refused(ENTITY_TOO_LARGE)
         received = 0
         source = self._chunks() if self.is_streamed else self._whole()
         async for piece in source:

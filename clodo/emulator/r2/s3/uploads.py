@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from starlette.responses import Response
 
 from clodo.emulator.r2.conditions import from_headers
 from clodo.emulator.r2.errors import INVALID_ARGUMENT, MALFORMED_XML, R2Refused
-from clodo.emulator.r2.limits import MAX_PARTS
+from clodo.emulator.r2.limits import MAX_PART_BYTES, MAX_PARTS
 from clodo.emulator.r2.ranges import span_of_header
 from clodo.emulator.r2.s3.documents import Element, document, parse, text_of
 from clodo.emulator.r2.s3.headers import checksum_headers, description_of, iso_date, storage_class_code
@@ -14,6 +16,8 @@ from clodo.emulator.r2.s3.listing import encoder_of
 from clodo.emulator.r2.s3.objects import open_source, raise_if_encrypted, xml
 from clodo.emulator.r2.s3.requests import S3Request
 from clodo.emulator.r2.uploads import NamedPart
+
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 async def create_upload(request: S3Request) -> Response:
@@ -33,7 +37,13 @@ async def upload_part(request: S3Request) -> Response:
         return await _copied_part(request, number, upload_id)
     payload = request.payload
     part, sums = await request.storage.receive_part(
-        bucket, request.key, upload_id, number, payload.read(), algorithms=payload.algorithms(), told=payload.told
+        bucket,
+        request.key,
+        upload_id,
+        number,
+        payload.read(MAX_PART_BYTES),
+        algorithms=payload.algorithms(),
+        told=payload.told,
     )
     return Response(headers={"etag": f'"{part.etag}"', **checksum_headers(sums)})
 
@@ -57,7 +67,7 @@ async def complete_upload(request: S3Request) -> Response:
     named = []
     for item in parse(await request.document(), "CompleteMultipartUpload").findall("Part"):
         number, etag = text_of(item, "PartNumber"), text_of(item, "ETag")
-        if number is None or etag is None or not number.strip().isdigit() or len(number.strip()) > 9:
+        if number is None or etag is None or not _NUMBER.fullmatch(number.strip()):
             raise R2Refused(MALFORMED_XML)
         named.append(NamedPart(int(number), etag.strip().strip('"')))
     if not named:
