@@ -31,6 +31,7 @@ COMMANDS = {
     "database": Lazy("clodo.cli.database", "app", "D1 databases and their migrations."),
     "backup": Lazy("clodo.cli.backup", "app", "Snapshots: taken, looked at, proven and pruned."),
     "secrets": Lazy("clodo.cli.secrets", "app", "Secrets of Workers, and the API tokens: made, compared, rotated."),
+    "flag": Lazy("clodo.cli.flag", "app", "Feature flags of services, by environment and customer."),
     "security": Lazy("clodo.cli.security", "app", "Security rules over settings and secrets."),
 }
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 
 from clodo.errors import BadConfiguration
+from clodo.flags.delivering import with_flags
 from clodo.ledger import fingerprints
 from clodo.migrations import digest
 from clodo.releases.desired import Desired, find_databases, find_namespaces, triggers_of
@@ -26,7 +27,7 @@ def resolve(site: Site, target: Target) -> Desired:
 
         DatabaseNotFound, NamespaceNotFound: The account lacks what the config names.
     """
-    config = site.workspace.effective(target)
+    config = with_flags(site.workspace.root, target, site.workspace.effective(target))
     settings = site.workspace.portfolio.settings_of(target.service)
     account = site.account_of(target)
     if config.account_id is not None and config.account_id != account.keys.account_id:
