@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -13,7 +13,7 @@ import structlog
 from clodo.emulator.queues import limits
 from clodo.emulator.queues.messages import Messages, Taken
 from clodo.emulator.queues.settlement import due_ms, settle
-from clodo.emulator.queues.store import Queues, WorkerConsumer
+from clodo.emulator.queues.store import PullConsumer, Queue, Queues, WorkerConsumer
 from clodo.emulator.runtime.ports import Backlog, EventBrokeOff, ScriptInvalid, WorkerdUnavailable
 
 logger = structlog.get_logger(__name__)
@@ -43,6 +43,9 @@ class Deliveries:
         self._consume = consume
         self._clock = clock
         self._changed = asyncio.Event()
+        #: Queues to look at; None for all, as at the start.
+        self._woken: set[str] | None = None
+        self._next_ms: dict[str, int] = {}
         self._out: Counter[str] = Counter()
         self._batches: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
@@ -59,8 +62,12 @@ class Deliveries:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._loop = None
 
-    def wake(self) -> None:
-        """Look at the queues again: something was sent, or a queue or consumer was changed."""
+    def wake(self, queue_id: str | None = None) -> None:
+        """Look at a queue again, or at all: something was sent, or a queue or consumer was changed."""
+        if queue_id is None:
+            self._woken = None
+        elif self._woken is not None:
+            self._woken.add(queue_id)
         self._changed.set()
 
     def now_ms(self) -> int:
@@ -75,31 +82,49 @@ class Deliveries:
     async def _run(self) -> None:
         while True:
             self._changed.clear()
-            next_ms = self.deliver_due()
+            woken, self._woken = self._woken, set()
+            next_ms = self.deliver_due(woken)
             try:
                 await asyncio.wait_for(self._changed.wait(), max(0, next_ms - self._clock()) / 1000)
             except TimeoutError:
                 continue
 
-    def deliver_due(self) -> int:
-        """Start every batch that is due now; return when to look again at the latest."""
+    def deliver_due(self, woken: Collection[str] | None = None) -> int:
+        """
+        Start every batch that is due now; return when to look again at the latest.
+
+        Args:
+            woken: Ids of queues to look at besides those whose time has come; None for all.
+        """
         now_ms = self._clock()
-        next_ms = now_ms + IDLE_MS
-        for queue in self._queues.all():
-            retention_ms = queue.settings.message_retention_period * 1000
-            self._messages.forget_older(queue.id, now_ms - retention_ms)
-            pull = self._queues.pull_consumer(queue)
-            if pull is not None:
+        if woken is None:
+            queues = self._queues.all()
+            self._next_ms.clear()
+        else:
+            due = {queue_id for queue_id, moment in self._next_ms.items() if moment <= now_ms}
+            queues = self._queues.with_ids({*woken, *due})
+            for queue_id in due:
+                del self._next_ms[queue_id]
+        for queue in queues:
+            self._next_ms[queue.id] = self._look_after(queue, now_ms)
+        return min(self._next_ms.values(), default=now_ms + IDLE_MS)
+
+    def _look_after(self, queue: Queue, now_ms: int) -> int:
+        """Do what is due in one queue; return when to look at it again."""
+        self._messages.forget_older(queue.id, now_ms - queue.settings.message_retention_period * 1000)
+        match self._queues.consumer(queue):
+            case PullConsumer() as pull:
                 self._messages.expire_leases(
                     queue.id,
                     now_ms=now_ms,
                     max_retries=pull.settings.max_retries,
                     dead_letters=self._queues.id_of(queue.account_id, pull.dead_letter_queue),
                 )
-            consumer = self._queues.worker_consumer(queue)
-            if consumer is not None and not queue.settings.delivery_paused:
-                next_ms = min(next_ms, self._deliver(consumer, now_ms))
-        return next_ms
+            case WorkerConsumer() as worker if not queue.settings.delivery_paused:
+                return self._deliver(worker, now_ms)
+            case _:
+                pass
+        return now_ms + IDLE_MS
 
     def _deliver(self, consumer: WorkerConsumer, now_ms: int) -> int:
         """Start what is due of one queue; return when something else will be."""
@@ -144,20 +169,23 @@ class Deliveries:
             return
         finally:
             self._out[queue.id] -= 1
-            self.wake()
+            self.wake(queue.id)
         self._settle(consumer, batch, answer)
 
     def _settle(self, consumer: WorkerConsumer, batch: Sequence[Taken], answer: Mapping[str, Any]) -> None:
         queue = consumer.queue
         settlement = settle(batch, answer, consumer.settings)
         now_ms = self._clock()
+        dead_letters = self._queues.id_of(queue.account_id, consumer.dead_letter_queue)
         self._messages.acknowledge(queue.id, settlement.acknowledged)
         self._messages.give_back(
             queue.id,
             [(lease, now_ms + delay * 1000) for lease, delay in settlement.retried],
             max_retries=consumer.settings.max_retries,
-            dead_letters=self._queues.id_of(queue.account_id, consumer.dead_letter_queue),
+            dead_letters=dead_letters,
         )
+        if dead_letters is not None:
+            self.wake(dead_letters)
 
 
 def _as_sent(message: Taken) -> dict[str, Any]:

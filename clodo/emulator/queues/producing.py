@@ -17,10 +17,12 @@ class Producing:
     Args:
         clock: Tells Unix milliseconds.
 
-        sent: Called when something has arrived.
+        sent: Called with a queue's id when something has arrived there.
     """
 
-    def __init__(self, queues: Queues, messages: Messages, clock: Callable[[], int], sent: Callable[[], None]) -> None:
+    def __init__(
+        self, queues: Queues, messages: Messages, clock: Callable[[], int], sent: Callable[[str], None]
+    ) -> None:
         self._queues = queues
         self._messages = messages
         self._clock = clock
@@ -43,7 +45,7 @@ class Producing:
                 raise BindingRefused(429, "Queue is overloaded. Please back off.")
             delay = queue.settings.delivery_delay
             self._messages.add(queue.id, messages, now_ms=self._clock(), delay_seconds=delay)
-            self._sent()
+            self._sent(queue.id)
             backlog = self._messages.backlog(queue.id)
         return backlog
 

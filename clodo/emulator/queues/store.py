@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -108,6 +108,11 @@ class Queues:
         """Return every account's queues."""
         return [_queue(row) for row in self._database.rows("SELECT * FROM queues")]
 
+    def with_ids(self, ids: Iterable[str]) -> list[Queue]:
+        """Return those of these queues that are there."""
+        rows = (self._database.row("SELECT * FROM queues WHERE id = ?", (queue_id,)) for queue_id in ids)
+        return [_queue(row) for row in rows if row is not None]
+
     def of_account(self, account_id: str) -> list[Queue]:
         """Return the account's queues by name."""
         rows = self._database.rows("SELECT * FROM queues WHERE account_id = ? ORDER BY name", (account_id,))
@@ -181,11 +186,6 @@ class Queues:
         row = self._database.row("SELECT * FROM queue_consumers WHERE queue_id = ?", (queue.id,))
         return None if row is None else self._consumer(queue, row)
 
-    def worker_consumer(self, queue: Queue) -> WorkerConsumer | None:
-        """Return the Worker that consumes a queue, None if nobody or somebody else does."""
-        found = self.consumer(queue)
-        return found if isinstance(found, WorkerConsumer) else None
-
     def pull_consumer(self, queue: Queue) -> PullConsumer | None:
         """Return how a queue may be pulled over HTTP, None if it may not."""
         found = self.consumer(queue)
@@ -230,7 +230,10 @@ class Queues:
             "dead_letter_queue": dead_letters or None,
             "created_on": known.created_on if known else now(),
         }
-        self._database.insert("queue_consumers", row, replace=True)
+        with self._database.transaction():
+            # Also one whose Worker is gone, which nobody sees any more.
+            self._database.run("DELETE FROM queue_consumers WHERE queue_id = ?", (queue.id,))
+            self._database.insert("queue_consumers", row)
         made = self.consumer(queue)
         assert made is not None
         return made

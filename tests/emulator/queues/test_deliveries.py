@@ -135,6 +135,23 @@ async def test_a_worker_that_is_not_there_uses_up_no_attempt(post: Post) -> None
     assert post.messages.backlog(queue.id).count == 0
 
 
+async def test_a_queue_is_looked_at_when_it_is_woken_or_its_time_has_come(post: Post) -> None:
+    """Between full looks only queues with something new, or something due, are looked at; the others lose nothing."""
+    first, second = post.queue("first"), post.queue("second")
+    for queue in (first, second):
+        post.consumed(queue, max_wait_time_ms=1000)
+    await post.pass_time()
+    await post.send(1, queue="first")
+    await post.send(2, queue="second")
+    next_ms = post.deliveries.deliver_due({first.id, second.id})
+    post.now_ms += 1000
+    post.deliveries.deliver_due(())
+    await post.deliveries.settled()
+
+    assert next_ms == post.now_ms
+    assert sorted(post.batches) == [[1], [2]]
+
+
 async def test_dead_letters_need_their_queue(post: Post) -> None:
     """A dead letter moves to the queue of that name; where there is none it is dropped."""
     there = post.queue("there")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from cloudflare import Cloudflare
 
-from tests.fixtures.embedded_cloud import CloudAccount
+from clodo.emulator.server import EmbeddedCloud
+from tests.fixtures.embedded_cloud import CloudAccount, account_of
 
 
 def new_queue(account: CloudAccount, name: str = "orders", *, pulled: bool = True, **consumer: Any) -> str:
@@ -149,12 +151,26 @@ def test_a_number_beyond_all_bounds_is_refused(bad_account: CloudAccount) -> Non
     assert bad_account.refusal("POST", path, content=b'{"batch_size": 1e400}')[0] == 400
 
 
-@pytest.fixture
-def bad_account(account: CloudAccount) -> CloudAccount:
-    """An account with a queue that may be pulled and one without a consumer."""
-    new_queue(account, "taken", pulled=False)
-    new_queue(account, "pulled")
-    return account
+@pytest.fixture(scope="module")
+def bad_account(cloud: EmbeddedCloud) -> Iterator[CloudAccount]:
+    """An account with a queue that may be pulled and one without a consumer; nothing that is refused changes it."""
+    with account_of(cloud, cloud.new_account()) as account:
+        new_queue(account, "taken", pulled=False)
+        new_queue(account, "pulled")
+        yield account
+
+
+def test_a_consumer_whose_worker_is_gone_makes_room(account: CloudAccount) -> None:
+    """When the Worker that consumes a queue is deleted, the queue has no consumer, and can have another."""
+    queue = new_queue(account, pulled=False)
+    account.put_worker("consumer", "export default { async queue() {} };", reachable=False)
+    account.result("POST", f"{queue}/consumers", json={"type": "worker", "script_name": "consumer"})
+    account.result("DELETE", "/workers/scripts/consumer?force=true")
+    left = account.result("GET", f"{queue}/consumers")
+    account.result("POST", f"{queue}/consumers", json={"type": "http_pull"})
+
+    assert left == []
+    assert [consumer["type"] for consumer in account.result("GET", f"{queue}/consumers")] == ["http_pull"]
 
 
 def test_the_official_sdk_reads_every_answer(account: CloudAccount) -> None:
