@@ -64,7 +64,7 @@ QUERIES = st.dictionaries(
     max_size=4,
 )
 
-COMMON = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+COMMON = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def check(account: CloudAccount, method: str, path: str, **request: Any) -> None:
