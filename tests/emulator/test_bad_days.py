@@ -211,29 +211,31 @@ def test_it_listens_on_loopback_only(account: CloudAccount) -> None:
         assert client.connect_ex(("127.0.0.2", port)) != 0
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["..", "../../etc/passwd", "a/../../b", "%2e%2e", "a\\b", "a\0b", "/etc/passwd", "con", "é" * 200, "x" * 600],
-)
-def test_names_lead_nowhere_else(account: CloudAccount, name: str) -> None:
+NAMES = ("..", "../../etc/passwd", "a/../../b", "%2e%2e", "a\\b", "a\0b", "/etc/passwd", "con", "é" * 200, "x" * 600)
+
+
+def test_names_lead_nowhere_else(account: CloudAccount) -> None:
     """What looks like a path, in names and keys, is a key like any other or refused; no file of that name appears."""
     namespace = account.result("POST", "/storage/kv/namespaces", json={"title": "cache"})["id"]
     account.result("POST", "/r2/buckets", json={"name": "files"})
-    encoded = "".join(f"%{byte:02x}" for byte in name.encode())
-    answers = [
-        account.api.put(f"{account.root}/storage/kv/namespaces/{namespace}/values/{encoded}", content=b"v"),
-        account.api.put(f"{account.root}/r2/buckets/files/objects/{encoded}", content=b"v"),
-        account.api.put(f"{account.root}/workers/scripts/{encoded}", files=script_parts(HELLO)),
-        account.api.post(f"{account.root}/d1/database", json={"name": name}),
-        account.api.post(f"{account.root}/r2/buckets", json={"name": name}),
-        account.api.post(f"{account.root}/queues", json={"queue_name": name}),
-        account.api.get(f"{account.root}/d1/database/{encoded}"),
-    ]
+    written: list[str] = []
+    for name in NAMES:
+        encoded = "".join(f"%{byte:02x}" for byte in name.encode())
+        answers = [
+            account.api.put(f"{account.root}/storage/kv/namespaces/{namespace}/values/{encoded}", content=b"v"),
+            account.api.put(f"{account.root}/r2/buckets/files/objects/{encoded}", content=b"v"),
+            account.api.put(f"{account.root}/workers/scripts/{encoded}", files=script_parts(HELLO)),
+            account.api.post(f"{account.root}/d1/database", json={"name": name}),
+            account.api.post(f"{account.root}/r2/buckets", json={"name": name}),
+            account.api.post(f"{account.root}/queues", json={"queue_name": name}),
+            account.api.get(f"{account.root}/d1/database/{encoded}"),
+        ]
+        assert all(answer.status_code < 500 for answer in answers), (name, [answer.text for answer in answers])
+        written += [name] if answers[0].is_success else []
 
-    assert all(answer.status_code < 500 for answer in answers), [answer.text for answer in answers]
-    if answers[0].is_success:
-        listed = account.result("GET", f"/storage/kv/namespaces/{namespace}/keys")
-        assert [key["name"] for key in listed] == [name]
+    listed = [key["name"] for key in account.result("GET", f"/storage/kv/namespaces/{namespace}/keys")]
+    assert listed == sorted(written, key=str.encode)
+    assert "../../etc/passwd" in written
     data = account.cloud.config.data
     assert not [path for path in data.rglob("*passwd*") if path.name == "passwd"]
     assert not (data.parent / "b").exists()
@@ -282,7 +284,7 @@ def test_a_huge_upload_is_refused_before_it_came(account: CloudAccount, method: 
 
 
 def test_many_writers_at_once(account: CloudAccount) -> None:
-    """Eight clients that create, write and deploy at the same time each get what they wrote, and no 500."""
+    """Five clients that create, write and deploy at the same time each get what they wrote, and no 500."""
     database = account.result("POST", "/d1/database", json={"name": "notes"})["uuid"]
     query = f"{account.root}/d1/database/{database}/query"
     account.result("POST", f"/d1/database/{database}/query", json={"sql": "CREATE TABLE t (writer, n)"})
@@ -291,7 +293,7 @@ def test_many_writers_at_once(account: CloudAccount) -> None:
     statuses: list[int] = []
 
     def write(writer: int) -> None:
-        for number in range(6):
+        for number in range(4):
             statement = {"sql": "INSERT INTO t VALUES (?, ?)", "params": [writer, number]}
             key = f"{account.root}/storage/kv/namespaces/{namespace}/values/{writer}-{number}"
             secret = {"env": {f"S{writer}": {"type": "secret_text", "text": str(number)}}}
@@ -303,7 +305,7 @@ def test_many_writers_at_once(account: CloudAccount) -> None:
             ):
                 statuses.append(answer.status_code)
 
-    writers = [threading.Thread(target=write, args=(writer,)) for writer in range(8)]
+    writers = [threading.Thread(target=write, args=(writer,)) for writer in range(5)]
     for thread in writers:
         thread.start()
     for thread in writers:
@@ -311,11 +313,11 @@ def test_many_writers_at_once(account: CloudAccount) -> None:
 
     assert all(status < 500 for status in statuses)
     count = {"sql": "SELECT count(*) AS n, count(DISTINCT writer * 100 + n) AS d FROM t"}
-    assert account.result("POST", f"/d1/database/{database}/query", json=count)[0]["results"] == [{"n": 48, "d": 48}]
-    assert len(account.result("GET", f"/storage/kv/namespaces/{namespace}/keys")) == 48
-    # Of eight that create a database of one name at once, exactly one did.
-    assert statuses.count(400) == 7 * 6
+    assert account.result("POST", f"/d1/database/{database}/query", json=count)[0]["results"] == [{"n": 20, "d": 20}]
+    assert len(account.result("GET", f"/storage/kv/namespaces/{namespace}/keys")) == 20
+    # Of five that create a database of one name at once, exactly one did.
+    assert statuses.count(400) == 4 * 4
     names = [entry["name"] for entry in account.result("GET", "/d1/database")]
-    assert sorted(names) == sorted(["notes", *(f"db{number}" for number in range(6))])
+    assert sorted(names) == sorted(["notes", *(f"db{number}" for number in range(4))])
     secrets = {secret["name"] for secret in account.result("GET", "/workers/scripts/shop/secrets")}
-    assert secrets == {f"S{writer}" for writer in range(8)}
+    assert secrets == {f"S{writer}" for writer in range(5)}

@@ -27,6 +27,7 @@ def answer(project: Project, worker: str = "shop", path: str = "/") -> Any:
     return response.json()
 
 
+@exhaustive
 def test_deploy_again_replaces_the_code(project: Project) -> None:
     """The first deploy makes the Worker, the second goes through versions and deployments, visitors see both."""
     project.run("deploy")
@@ -69,6 +70,7 @@ def test_versions_upload_deploy_and_rollback(project: Project) -> None:
     assert deployments[0]["annotations"] == {"workers/message": "worse", "workers/triggered_by": "rollback"}
 
 
+@exhaustive
 def test_secret_put_is_live_at_once(project: Project) -> None:
     """A secret that was put is in the environment of the next request, and its value nowhere in the API."""
     project.run("deploy")
@@ -83,9 +85,8 @@ def test_secret_put_is_live_at_once(project: Project) -> None:
 
 
 def test_d1_migrations_reach_the_worker(project: Project) -> None:
-    """A database is created, migrated and read by the Worker that binds to it."""
-    project.run("d1", "create", "notes")
-    database = json.loads(project.run("d1", "list", "--json"))[0]
+    """A database is migrated, and read by the Worker that binds to it."""
+    database = project.account.result("POST", "/d1/database", json={"name": "notes"})
     project.write(d1_databases=[{"binding": "DB", "database_name": "notes", "database_id": database["uuid"]}])
     migrations = project.folder / "migrations"
     migrations.mkdir()
