@@ -75,8 +75,9 @@ class _Editor:
         span = self.layout.spans.get(path)
         if span is not None:
             return self.text[: span.value] + render(value) + self.text[span.end :]
-        if any(header.path[: len(path)] == path for header in self.layout.headers):
-            # It is a table with a header of its own: written anew.
+        written = (*(header.path for header in self.layout.headers), *self.layout.spans)
+        if any(other[: len(path)] == path for other in written):
+            # It is a table with headers or dotted keys of its own: written anew.
             return _Editor(self.remove(path)).put(path, value)
         inline = self._inline_above(path)
         if inline is not None:

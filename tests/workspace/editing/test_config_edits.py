@@ -33,7 +33,7 @@ from clodo.workspace.editing import (
     set_account_id,
     set_crons,
 )
-from clodo.workspace.editing.changes import changed
+from clodo.workspace.editing.changes import Put, Remove, changed
 from clodo.workspace.wrangler_config import WranglerConfig
 from tests.workspace.editing.corpus import FILES, ID, OPERATIONS, comments_of
 
@@ -381,3 +381,38 @@ def test_any_other_document_can_be_edited_the_same_way(tmp_path):
     edit = edit_document(file, [Waive()])
 
     assert after(edit) == '# ours\n[portfolio]\nname = "shop" # short\n\n[[waivers]]\nrule = "x"\n'
+
+
+class Raw:
+    """A change as it is."""
+
+    def __init__(self, change: Put | Remove) -> None:
+        self.change = change
+
+    def changes(self, data):
+        yield self.change
+
+
+def keys_of(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Return the paths of all keys of tables in *value*."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    found = [(*path, key) for key, _ in items if isinstance(key, str)]
+    return found + [inner for key, item in items for inner in keys_of(item, (*path, key))]
+
+
+@FEW
+@given(st.sampled_from(FILES), st.data())
+def test_any_one_value_can_be_changed_or_taken_away(file, data):
+    """Wherever a value stands, it alone changes or goes; when it is changed, every comment stays."""
+    path = data.draw(st.sampled_from(keys_of(read_document(file).data)))
+    change = data.draw(st.sampled_from([Put(path, 'new "value"'), Put(path, {"x": [1, {"y": True}]}), Remove(path)]))
+    whole = read_document(file).data
+    for step in path:
+        whole = whole[step]
+
+    edit = edit_document(file, [Raw(change)])
+
+    assert read_document(file, content=edit.after).data == changed(read_document(file).data, change)
+    if isinstance(change, Put) and not isinstance(whole, dict | list):
+        original = edit.before.decode()
+        assert [comment for comment in comments_of(file, original) if comment and comment not in after(edit)] == []
