@@ -34,7 +34,7 @@ from clodo.errors import (
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-PART_BYTES = 16 * 1024 * 1024
+PART_BYTES = 8 * 1024 * 1024
 SCHEMES = ("file", "s3", "gs", "az", "azure", "abfss", "memory")
 _SNAPSHOTS = "snapshots"
 _OBJECTS = "objects"
@@ -167,7 +167,7 @@ class Vault:
 
     def store_archive(self, file: Path) -> tuple[Part, ...]:
         """
-        Store a file in parts of 16 MiB; those that are there already are not sent again.
+        Store a file in parts of 8 MiB; those that are there already are not sent again.
 
         Returns:
             Its parts, in order.
