@@ -309,7 +309,7 @@ class Cloud:
             *secret_routes.routes(self.scripts, self.publisher),
             *triggers.account_routes(self.scripts, self.publisher, self.accounts, self.zones, self.directory),
             *domains.routes(self.scripts, self.publisher, self.zones, self.records, self.directory),
-            *services.routes(self.scripts, self.publisher),
+            *services.routes(self.scripts, self.publisher, self.zones),
             *new_workers.routes(self.scripts, self.publisher, self.directory, self.blobs),
             *account_settings.routes(self.database),
             *assets.routes(self.sessions),

@@ -230,6 +230,25 @@ def test_a_deployment_takes_its_time_when_told_to(account: CloudAccount) -> None
     assert account.visit(account.hostname("fresh")).text == "first"
 
 
+def test_the_older_view_of_a_worker(account: CloudAccount) -> None:
+    """A Worker is a service with one environment, which has its bindings, routes and subdomain; no other is there."""
+    account.put_worker("shop", SHOW, bindings=[secret("KEY", "swordfish"), {"type": "version_metadata", "name": "V"}])
+    route = {"pattern": f"{account.zone}/*", "script": "shop"}
+    account.api.post(f"/zones/{account.zone_id}/workers/routes", json=route)
+    root = "/workers/services/shop/environments/production"
+
+    service = account.result("GET", "/workers/services/shop")
+    assert account.result("GET", root)["script"]["tag"] == service["default_environment"]["script"]["tag"]
+    assert account.result("GET", f"{root}/bindings") == [
+        {"name": "KEY", "type": "secret_text"},
+        {"name": "V", "type": "version_metadata"},
+    ]
+    (listed,) = account.result("GET", f"{root}/routes", params={"show_zonename": "true"})
+    assert (listed["pattern"], listed["zone_name"]) == (route["pattern"], account.zone)
+    assert account.result("GET", f"{root}/subdomain") == {"enabled": True, "previews_enabled": True}
+    assert account.refusal("GET", "/workers/services/shop/environments/staging") == (404, 10090)
+
+
 # --- versions and deployments -----------------------------------------------------------------------------------------
 
 

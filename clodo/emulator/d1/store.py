@@ -30,6 +30,9 @@ REGIONS = {"wnam": "WNAM", "enam": "ENAM", "weur": "WEUR", "eeur": "EEUR", "apac
 DEFAULT_REGION = "WEUR"
 COLO = "CLO"
 
+#: Rows that a result's size is reckoned from.
+_SAMPLED_ROWS = 32
+
 
 class Databases:
     """
@@ -401,9 +404,12 @@ class Databases:
 
 
 def _bytes_of(result: Result) -> int:
-    """Return about how many bytes a result is as JSON; it is not written twice to know exactly."""
-    cells = sum(len(value) if isinstance(value, (str, bytes)) else 8 for row in result.rows for value in row)
-    return cells + len(result.rows) * (2 + sum(len(column) + 4 for column in result.columns))
+    """Return about how many bytes a result is as JSON, from its first rows: it is not written twice to know exactly."""
+    sample = result.rows[:_SAMPLED_ROWS]
+    if not sample:
+        return 2
+    cells = sum(len(value) if isinstance(value, (str, bytes)) else 8 for row in sample for value in row)
+    return round((cells / len(sample) + 2 + sum(len(column) + 4 for column in result.columns)) * len(result.rows))
 
 
 def timestamp(at_ms: int) -> str:

@@ -8,22 +8,30 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from clodo.emulator.envelope import envelope, page_of
+from clodo.emulator.database import Row
+from clodo.emulator.envelope import ApiError, envelope, page_of
 from clodo.emulator.workers.answers import script_answer
+from clodo.emulator.workers.bindings import without_secrets
 from clodo.emulator.workers.publishing import Publisher
 from clodo.emulator.workers.references import raise_if_referenced, references_of, tail_producers
 from clodo.emulator.workers.requests import account_of, is_true, script_name
-from clodo.emulator.workers.store import Scripts
+from clodo.emulator.workers.store import Script, Scripts
+from clodo.emulator.zones.store import Zones
+
+#: The one environment that Workers have since services became Workers again.
+ENVIRONMENT = "production"
+#: Assumed.
+ENVIRONMENT_NOT_FOUND = 10090
 
 
-def routes(scripts: Scripts, publisher: Publisher) -> list[Route]:
+def routes(scripts: Scripts, publisher: Publisher, zones: Zones) -> list[Route]:
     """Return the routes, relative to ``/client/v4/accounts/{account_id}``."""
 
     async def get_service(request: Request) -> Response:
         script = publisher.existing(account_of(request), script_name(request))
         answer = {**script_answer(scripts, script), "id": script.id}
         environment: dict[str, Any] = {
-            "environment": "production",
+            "environment": ENVIRONMENT,
             "created_on": script.created_on,
             "modified_on": script.modified_on,
         }
@@ -38,6 +46,40 @@ def routes(scripts: Scripts, publisher: Publisher) -> list[Route]:
                 "environments": [environment],
             }
         )
+
+    def in_environment(request: Request) -> Script:
+        script = publisher.existing(account_of(request), script_name(request))
+        if request.path_params["environment"] != ENVIRONMENT:
+            raise ApiError(404, ENVIRONMENT_NOT_FOUND, "This environment does not exist for this service.")
+        return script
+
+    async def get_environment(request: Request) -> Response:
+        script = in_environment(request)
+        dates = {"created_on": script.created_on, "modified_on": script.modified_on}
+        shown = {**script_answer(scripts, script), "id": script.id}
+        return envelope({"environment": ENVIRONMENT, **dates, "script": shown})
+
+    async def get_bindings(request: Request) -> Response:
+        version = scripts.newest_version(in_environment(request))
+        return envelope(without_secrets(version.content.bindings) if version else [])
+
+    def zone_name(route: Row) -> str | None:
+        zone = zones.get(route["zone_id"])
+        return None if zone is None else zone["name"]
+
+    async def get_routes(request: Request) -> Response:
+        names = is_true(request, "show_zonename")
+        return envelope(
+            [
+                {key: row[key] for key in ("id", "pattern", "script")}
+                | ({"zone_name": zone_name(row)} if names else {})
+                for row in scripts.routes_of(in_environment(request))
+            ]
+        )
+
+    async def get_subdomain(request: Request) -> Response:
+        script = in_environment(request)
+        return envelope({"enabled": script.subdomain_enabled, "previews_enabled": script.previews_enabled})
 
     async def delete_service(request: Request) -> Response:
         script = publisher.existing(account_of(request), script_name(request))
@@ -72,6 +114,10 @@ def routes(scripts: Scripts, publisher: Publisher) -> list[Route]:
     return [
         Route("/workers/services/{script}", get_service, methods=["GET"]),
         Route("/workers/services/{script}", delete_service, methods=["DELETE"]),
+        Route("/workers/services/{script}/environments/{environment}", get_environment, methods=["GET"]),
+        Route("/workers/services/{script}/environments/{environment}/bindings", get_bindings, methods=["GET"]),
+        Route("/workers/services/{script}/environments/{environment}/routes", get_routes, methods=["GET"]),
+        Route("/workers/services/{script}/environments/{environment}/subdomain", get_subdomain, methods=["GET"]),
         Route("/workers/scripts/{script}/references", get_references, methods=["GET"]),
         Route("/workers/tails/by-consumer/{script}", get_tail_producers, methods=["GET"]),
         Route("/workers/durable_objects/namespaces", list_namespaces, methods=["GET"]),
