@@ -16,7 +16,7 @@ from clodo.cli.options import TARGET_FORM, JsonOption, TargetArgument, Workspace
 from clodo.cli.outcomes import CHANGES_PENDING
 from clodo.cli.output import ask, moment, say, short, show, show_json, show_table
 from clodo.cli.session import open_ledger, open_workspace, prefect_for, workspace_folder
-from clodo.errors import BadUsage, TargetNotFound, VerificationFailed
+from clodo.errors import BadConfiguration, BadUsage, TargetNotFound, VerificationFailed
 
 if TYPE_CHECKING:
     from clodo.workspace.differences import Difference
@@ -170,13 +170,12 @@ def history(
     from clodo.workspace.differences import differences, values_of_content
     from clodo.workspace.targets import Target
 
-    loaded = open_workspace(context, workspace)
     try:
-        found = loaded.find(target)
-    except TargetNotFound:
-        # It may have been a target once.
+        found = open_workspace(context, workspace).find(target)
+    except (TargetNotFound, BadConfiguration):
+        # It may have been a target once, and what was released is known however broken the files are.
         found = Target.parse(target)
-    with open_ledger(loaded.root) as ledger:
+    with open_ledger(workspace_folder(context, workspace)) as ledger:
         releases = ledger.releases.list(str(found), limit=limit + 1)
         digests = ledger.configurations.digests([release.id for release in releases])
         contents = {

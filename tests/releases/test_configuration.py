@@ -99,3 +99,17 @@ def _release_row(site):
     row = Release(new_release_id(), TARGET, "shop", "a" * 32, "all-at-once", "", "me", ReleaseKind.FIRST, "", utc_now())
     site.ledger.releases.create(row)
     return row.id
+
+
+def test_every_release_writes_down_what_it_used(quick_stage):
+    """A first release and the next one have a configuration each; the one key that changed is the difference."""
+    quick_stage.write(more='vars = { LEVEL = "info" }')
+    quick_stage.release()
+    quick_stage.write(more='vars = { LEVEL = "warn" }')
+    quick_stage.release()
+
+    with quick_stage.site() as site:
+        newest, first = site.ledger.releases.list(TARGET)
+        kept = [configuration_of_release(site.ledger, release.id)[1] for release in (first, newest)]
+
+    assert [item.path for item in differences(*kept)] == ["vars.LEVEL"]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import clodo.cli.demo
 from clodo.cloudflare.client import Cloudflare
 from clodo.errors import PermissionMissing, ToolchainMissing
 from clodo.workspace.validation import Severity, Validated, finding_at, validate
@@ -47,6 +48,13 @@ def test_the_messy_sample_has_exactly_the_mistakes_that_were_put_into_it(toolcha
     assert 'did you mean "compatibility_flags"' in messages
     assert 'unknown key "nodejs_compat"' in messages
     assert [item.severity.rank for item in result.findings] == sorted(item.severity.rank for item in result.findings)
+
+
+def test_nothing_is_wrong_with_the_demo(toolchain: Toolchain):
+    """The workspace that `clodo demo` rehearses has no findings at all."""
+    demo = Path(clodo.cli.demo.__file__).parent / "sample" / "first"
+
+    assert validate(demo, schema_file=lambda: config_schema(toolchain)).findings == ()
 
 
 def test_one_broken_file_does_not_hide_another(tmp_path):
