@@ -325,16 +325,21 @@ async def answer_api_error(request: Request, error: Exception) -> Response:
     return error.as_response()
 
 
+def no_route(path: str) -> ApiError:
+    """Return what Cloudflare's own gateway says of a path that leads nowhere."""
+    return ApiError(
+        404,
+        COULD_NOT_ROUTE,
+        f"Could not route to {path}, perhaps your object identifier is invalid?",
+        more=[Fault(NO_ROUTE, "No route for that URI")],
+    )
+
+
 async def answer_routing_error(request: Request, error: Exception) -> Response:
     """Answer what the router refused, with the numbers of Cloudflare's own gateway."""
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        refusal = ApiError(
-            404,
-            COULD_NOT_ROUTE,
-            f"Could not route to {request.url.path}, perhaps your object identifier is invalid?",
-            more=[Fault(NO_ROUTE, "No route for that URI")],
-        )
+        refusal = no_route(request.url.path)
     elif error.status_code == 405:
         refusal = ApiError(405, METHOD_NOT_AVAILABLE, f"Method {request.method} not available for that URI.")
     else:

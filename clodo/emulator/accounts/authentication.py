@@ -13,7 +13,7 @@ from clodo.emulator.access import NOTES, raw_path
 from clodo.emulator.accounts.caller import Caller
 from clodo.emulator.accounts.permissions import UNAUTHORIZED, Level, row_for, second_segment
 from clodo.emulator.accounts.store import Accounts
-from clodo.emulator.envelope import ApiError
+from clodo.emulator.envelope import ApiError, no_route
 from clodo.emulator.faults import RequestLimit
 from clodo.emulator.zones.store import Zones
 
@@ -87,6 +87,8 @@ class Authenticated:
             if verifying:
                 raise ApiError(401, INVALID_API_TOKEN, "Invalid API Token")
             raise ApiError(403, AUTHENTICATION_ERROR, "Authentication error")
+        if re.match(r"/(accounts|zones)/(?![0-9a-f]{32}(/|$))", path):
+            raise no_route(path)
         match = re.match(r"/accounts/([^/]+)", path)
         if match and match[1] not in whose.account_ids:
             raise ApiError(403, AUTHENTICATION_ERROR, "Authentication error")

@@ -127,7 +127,10 @@ def test_zones_are_found_by_name(account: CloudAccount) -> None:
 
 
 def test_what_has_no_route_is_7003(account: CloudAccount) -> None:
-    """Unknown paths and methods are refused in the envelope."""
+    """Paths, ids that are none, and methods that lead nowhere are refused in the envelope."""
+    for path in ("/accounts/undefined/workers/scripts", "/zones/null/dns_records", "/zones/example.com"):
+        answer = account.api.get(path)
+        assert (answer.status_code, [error["code"] for error in answer.json()["errors"]]) == (404, [7003, 7000]), path
     missing = account.api.get(f"{account.root}/no/such/thing")
     slash = account.api.get(f"{account.root}/workers/scripts/")
     method = account.api.patch(f"{account.root}/workers/scripts")
