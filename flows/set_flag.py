@@ -14,7 +14,7 @@ from tasks.flags import set_flag as set_it
 def set_flag(
     service: str,
     flag: str,
-    value: Any,
+    value: bool | int | float | str | list[Any] | dict[str, Any] | None,
     environment: str | None = None,
     customer: str | None = None,
     percent: float | None = None,

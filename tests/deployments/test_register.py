@@ -59,7 +59,7 @@ def test_every_field_of_a_form_explains_itself(name):
     """Each parameter has a type, a description, and a default unless nothing could be meant without it."""
     schema = flow_of(named(name)).parameters
 
-    assert set(schema.required) <= {"target"}
+    assert set(schema.required) <= {"target", "targets", "name", "service", "flag", "value"}
     for parameter, properties in schema.properties.items():
         assert properties.get("description"), parameter
         assert {"type", "anyOf", "$ref", "allOf"} & set(properties), parameter
