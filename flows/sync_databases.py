@@ -15,8 +15,7 @@ from clodo.releases.database_sync import Sync, Synced
 from clodo.releases.migrating import Choice
 from clodo.workspace.targets import Target
 from clodo.workspace.workspace import Workspace
-from tasks.databases import report_synced, sync_target
-from tasks.sites import open_site
+from tasks.databases import open_site_with_rows, report_synced, sync_target
 
 MAX_THREADS = 16
 THREADS = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=MAX_THREADS))
@@ -32,6 +31,7 @@ def sync_databases(
     accept: list[str] | None = None,
     maintenance: bool = False,
     dry_run: bool = False,
+    with_data: bool = False,
     fail_fast: bool = False,
     max_parallel: Annotated[int, Field(ge=1, le=MAX_THREADS)] = 4,
     reason: Annotated[str, Field(max_length=500)] = "",
@@ -49,6 +49,7 @@ def sync_databases(
         accept: Names of files whose problems and hazards you have looked at and accept.
         maintenance: Run contract migrations though the version before may still be wanted back.
         dry_run: Rehearse and compare only; write nothing.
+        with_data: Rehearse with the rows of each database's latest snapshot.
         fail_fast: Begin nothing more once one has failed.
         max_parallel: Databases at the same time.
         reason: Why; kept in the audit trail.
@@ -57,9 +58,9 @@ def sync_databases(
     Returns:
         How each target ended.
     """
-    with open_site(workspace) as site:
+    with open_site_with_rows(workspace, with_data=with_data) as (site, source):
         chosen = chosen_targets(site.workspace, service, environment, targets)
-        choice = Choice(which, frozenset(accept or ()), maintenance)
+        choice = Choice(which, frozenset(accept or ()), maintenance, source)
         sync = Sync(
             site,
             chosen,

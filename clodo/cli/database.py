@@ -28,6 +28,7 @@ AcceptOption = Annotated[
 MaintenanceOption = Annotated[
     bool, typer.Option("--maintenance", help="Run contract migrations though the version before may be wanted back.")
 ]
+WithDataOption = Annotated[bool, typer.Option("--with-data", help="Rehearse with the rows of the latest snapshot.")]
 DatabaseOption = Annotated[
     str | None, typer.Option("--database", metavar="NAME", help="Name or binding, when the target has several.")
 ]
@@ -84,9 +85,7 @@ def migrate(
     accept: AcceptOption = None,
     maintenance: MaintenanceOption = False,
     dry_run: DryRunOption = False,
-    with_data: Annotated[
-        bool, typer.Option("--with-data", help="Rehearse with the rows of the latest snapshot.")
-    ] = False,
+    with_data: WithDataOption = False,
     take_over: TakeOverOption = False,
     reason: ReasonOption = "",
     yes: YesOption = False,
@@ -144,6 +143,7 @@ def sync(
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Begin nothing more once one has failed.")] = False,
     max_parallel: Annotated[int, typer.Option("--max-parallel", min=1, max=16, help="Targets at the same time.")] = 4,
     dry_run: DryRunOption = False,
+    with_data: WithDataOption = False,
     take_over: TakeOverOption = False,
     reason: ReasonOption = "",
     yes: YesOption = False,
@@ -185,6 +185,7 @@ def sync(
                 accept=accept,
                 maintenance=maintenance,
                 dry_run=dry_run,
+                with_data=with_data,
                 fail_fast=fail_fast,
                 max_parallel=max_parallel,
                 reason=reason,

@@ -29,7 +29,7 @@ def ends_by_sqlite(sql):
     return ends
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(TEXTS)
 @example("CREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT 1; END; SELECT 2")
 @example("/*/;*/;")
@@ -49,7 +49,7 @@ def test_statements_end_where_sqlite_says(sql):
     assert len(closed) == len(useful)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(TEXTS)
 def test_every_statement_says_where_it_stands(sql):
     """Text, offset and line agree with the source, and statements follow one another without overlapping."""
@@ -76,7 +76,7 @@ STATEMENTS = some.sampled_from(
 SEPARATORS = some.sampled_from([";", ";\n", " ;\r\n-- END;\n", ";;", "; /* CREATE TRIGGER */ "])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(some.lists(STATEMENTS, max_size=6), SEPARATORS)
 def test_real_statements_are_split_as_sqlite_runs_them(statements, separator):
     """Joined statements are found again one by one, and SQLite itself runs as many."""
