@@ -611,6 +611,9 @@ class Api:
                 passage.failed()
                 self._tell(call, attempt, began, failure=type(error).__name__)
                 raise _connection_error(call, error) from error
+            # It was read to its end. Response and stream name each other: a large answer would stay until the collector
+            # comes, and a backup reads hundreds of them.
+            response.stream = httpx.ByteStream(b"")
             if response.status_code >= 500:
                 passage.failed()
             else:

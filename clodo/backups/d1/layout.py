@@ -28,6 +28,7 @@ _SCHEMA_QUERIES = (
     f'SELECT t.name,f."table" FROM {_TABLES} AS t, pragma_foreign_key_list(t.name) AS f',
     "SELECT count(*) FROM sqlite_schema WHERE name='sqlite_sequence'",
 )
+_SEQUENCES = "SELECT name,CAST(CAST(seq AS INTEGER) AS TEXT) FROM sqlite_sequence ORDER BY name"
 _MODULE = re.compile(r"\bUSING\s+[\"'`\[]?(\w+)", re.IGNORECASE)
 _CONTENT = re.compile(
     r"[(,]\s*content\s*=\s*('(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|\[[^\]]*\]|[^\s,)]*)", re.IGNORECASE
@@ -155,7 +156,7 @@ def read_layout(query: Query) -> Layout:
     virtual = [item for item in made if item.kind == "table" and kinds[item.name][0] == "virtual"]
     names = {item.name.lower() for item in made if item.kind in ("table", "view")}
     plans = [(item, *_rows_of(item, names)) for item in virtual]
-    asked = ["SELECT name,CAST(CAST(seq AS INTEGER) AS TEXT) FROM sqlite_sequence ORDER BY name"] if has_sequences[0][0] else []
+    asked = [_SEQUENCES] if has_sequences[0][0] else []
     with_options = [item for item, rows, why in plans if rows is not Rows.NONE and not why]
     asked += [
         f"SELECT k,v FROM {quoted_name(item.name + '_config')} WHERE k<>'version' ORDER BY k" for item in with_options
