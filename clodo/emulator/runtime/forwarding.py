@@ -287,10 +287,9 @@ async def _pass_inward(receive: Receive, socket: aiohttp.ClientWebSocketResponse
 
 
 async def _pass_outward(socket: aiohttp.ClientWebSocketResponse, send: Send) -> None:
-    async for message in socket:
-        if message.type is aiohttp.WSMsgType.TEXT:
-            await send({"type": "websocket.send", "text": message.data})
-        elif message.type is aiohttp.WSMsgType.BINARY:
-            await send({"type": "websocket.send", "bytes": message.data})
-    code = socket.close_code
-    await send({"type": "websocket.close", "code": code if code and code not in (1005, 1006) else 1000})
+    while (message := await socket.receive()).type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+        kind = "text" if message.type is aiohttp.WSMsgType.TEXT else "bytes"
+        await send({"type": "websocket.send", kind: message.data})
+    code, reason = socket.close_code, message.extra if message.type is aiohttp.WSMsgType.CLOSE else ""
+    is_sendable = bool(code) and code not in (1005, 1006)
+    await send({"type": "websocket.close", "code": code if is_sendable else 1000, "reason": reason or ""})
