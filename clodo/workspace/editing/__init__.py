@@ -11,17 +11,15 @@ from clodo.workspace.editing.operations import (
     Operation,
     PutBinding,
     PutQueueConsumer,
-    PutRoute,
     RemoveBinding,
     RemoveQueueConsumer,
-    RemoveRoute,
     SetValue,
     SetVariables,
-    SetZoneId,
     section_of,
     set_account_id,
     set_crons,
 )
+from clodo.workspace.editing.route_operations import PutRoute, RemoveRoute, SetZoneId
 
 __all__ = [
     "Append",

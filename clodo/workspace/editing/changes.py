@@ -45,9 +45,12 @@ def changed(data: Mapping[str, Any], change: Change) -> dict[str, Any]:
         return result
     parent: Any = result
     for step in above:
-        parent = parent.setdefault(step, {}) if isinstance(step, str) else parent[step]
+        # JSON's null is as good as nothing, to wrangler too.
+        if isinstance(step, str) and parent.get(step) is None:
+            parent[step] = {}
+        parent = parent[step]
     if isinstance(change, Append):
-        parent.setdefault(last, []).append(change.value)
+        parent[last] = [*(parent.get(last) or []), change.value]
     else:
         parent[last] = change.value
     return result

@@ -75,15 +75,15 @@ def edit_document(file: Path, operations: Iterable[Operation], *, content: bytes
 
 def _step(file: Path, text: str, data: Mapping[str, Any], change: Change) -> tuple[str, dict[str, Any]]:
     language = toml_text if file.suffix == ".toml" else json_text
-    wanted = changed(data, change)
     try:
+        wanted = changed(data, change)
         result = language.write(text, change)
         found = language.read(result)
         for path in _vanished(found, wanted, change):
             # In TOML a table that held nothing but tables is gone with the last of them.
             result = language.write(result, Put(path, {}))
             found = language.read(result)
-    except (tomllib.TOMLDecodeError, SyntaxFault, KeyError, ValueError) as error:
+    except (tomllib.TOMLDecodeError, SyntaxFault, KeyError, TypeError, ValueError) as error:
         raise _beyond_us(file, change) from error
     if found != wanted:
         raise _beyond_us(file, change)

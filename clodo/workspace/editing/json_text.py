@@ -35,16 +35,20 @@ def write(text: str, change: Change) -> str:
     if isinstance(change, Remove):
         return remove(text, _brackets(text, spans, change.path[:-1]), _position(spans, change.path))
     if isinstance(change, Append):
-        if change.path not in spans:
+        if not _is_there(text, spans, change.path):
             return write(text, Put(change.path, [change.value]))
         return _insert(text, spans, change.path, lambda indent: render(change.value, indent, unit), unit)
     if change.path in spans:
         return _replace(text, spans[change.path], change.value, unit)
     parent, key = change.path[:-1], change.path[-1]
-    if parent not in spans:
+    if not _is_there(text, spans, parent):
         return write(text, Put(parent, {key: change.value}))
     name = json.dumps(key, ensure_ascii=False)
     return _insert(text, spans, parent, lambda indent: f"{name}: {render(change.value, indent, unit)}", unit)
+
+
+def _is_there(text: str, spans: Mapping[KeyPath, jsonc.Span], path: KeyPath) -> bool:
+    return path in spans and not text.startswith("null", spans[path].value)
 
 
 def render(value: Any, indent: str, unit: str) -> str:

@@ -46,7 +46,9 @@ def section_of(data: Mapping[str, Any], environment: str | None) -> KeyPath:
     """
     if environment is None:
         return ()
-    if environment in (data.get("env") or {}):
+    if environment in (table_at(data, ("env",)) or {}):
+        # A section that is no table can't be edited.
+        table_at(data, ("env", environment))
         return ("env", environment)
     if environment == PRODUCTION:
         return ()
@@ -71,7 +73,7 @@ class EnsureEnvironment:
 
     def changes(self, data: Mapping[str, Any]) -> Iterator[Change]:
         """Give the changes to *data*."""
-        if self.environment != PRODUCTION and self.environment not in (data.get("env") or {}):
+        if self.environment != PRODUCTION and self.environment not in (table_at(data, ("env",)) or {}):
             yield Put(("env", self.environment), dict(self.values))
 
 
@@ -197,7 +199,7 @@ class SetValue:
     def changes(self, data: Mapping[str, Any]) -> Iterator[Change]:
         """Give the changes to *data*."""
         path = (*section_of(data, self.environment), *self.key.split("."))
-        yield from _setting(data, path, self.value)
+        yield from setting(data, path, self.value)
 
 
 def set_account_id(account_id: str) -> SetValue:
@@ -221,139 +223,46 @@ class SetVariables:
         """Give the changes to *data*."""
         section = section_of(data, self.environment)
         for name, value in self.values.items():
-            yield from _setting(data, (*section, "vars", name), value)
-
-
-@dataclass(frozen=True, slots=True)
-class PutRoute:
-    """
-    Have requests for *pattern* come to the Worker; a route of that pattern is given these values.
-
-    Attributes:
-        pattern: ``example.com/api/*``, or a host name with *is_custom_domain*.
-
-        zone_id: At most one of *zone_id* and *zone_name*.
-    """
-
-    environment: str | None
-    pattern: str
-    is_custom_domain: bool = False
-    zone_id: str | None = None
-    zone_name: str | None = None
-
-    def changes(self, data: Mapping[str, Any]) -> Iterator[Change]:
-        """Give the changes to *data*."""
-        section = section_of(data, self.environment)
-        own = value_at(data, section)
-        wanted = self._written()
-        if own.get("route") and not own.get("routes"):
-            # wrangler takes one of the two keys.
-            single = own["route"]
-            if _pattern(single) == self.pattern:
-                yield from _setting(data, (*section, "route"), wanted)
-                return
-            yield Remove((*section, "route"))
-            yield Put((*section, "routes"), [single, wanted])
-            return
-        routes = own.get("routes") or []
-        index = next((number for number, route in enumerate(routes) if _pattern(route) == self.pattern), None)
-        if index is None:
-            yield Append((*section, "routes"), wanted)
-        elif isinstance(routes[index], Mapping) and isinstance(wanted, Mapping):
-            at = (*section, "routes", index)
-            yield from (Put((*at, key), value) for key, value in wanted.items() if routes[index].get(key) != value)
-            yield from (
-                Remove((*at, key))
-                for key in ("zone_id", "zone_name", "custom_domain")
-                if key in routes[index] and key not in wanted
-            )
-        else:
-            yield from _setting(data, (*section, "routes", index), wanted)
-
-    def _written(self) -> Any:
-        if self.is_custom_domain:
-            return {"pattern": self.pattern, "custom_domain": True}
-        if self.zone_id:
-            return {"pattern": self.pattern, "zone_id": self.zone_id}
-        return {"pattern": self.pattern, "zone_name": self.zone_name} if self.zone_name else self.pattern
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveRoute:
-    """Take a route or custom domain away, by its pattern."""
-
-    environment: str | None
-    pattern: str
-
-    def changes(self, data: Mapping[str, Any]) -> Iterator[Change]:
-        """Give the changes to *data*."""
-        section = section_of(data, self.environment)
-        own = value_at(data, section)
-        routes = own.get("routes") or []
-        index = next((number for number, route in enumerate(routes) if _pattern(route) == self.pattern), None)
-        if index is not None:
-            # An empty list is kept: it says that there are none, where an inherited one would say otherwise.
-            yield Remove((*section, "routes", index)) if len(routes) > 1 else Put((*section, "routes"), [])
-        elif own.get("route") and _pattern(own["route"]) == self.pattern:
-            yield Remove((*section, "route"))
-        else:
-            raise BadUsage(f'there is no route "{self.pattern}"')
-
-
-@dataclass(frozen=True, slots=True)
-class SetZoneId:
-    """
-    Name the zone of an environment by its id: in each of its routes that names a zone, or says nothing of one.
-
-    An older file's own ``zone_id`` key is changed where it stands.
-    """
-
-    environment: str | None
-    zone_id: str
-
-    def changes(self, data: Mapping[str, Any]) -> Iterator[Change]:
-        """Give the changes to *data*."""
-        section = section_of(data, self.environment)
-        own = value_at(data, section)
-        if "zone_id" in own:
-            yield from _setting(data, (*section, "zone_id"), self.zone_id)
-        places: list[tuple[KeyPath, Any]] = [
-            ((*section, "routes", index), route) for index, route in enumerate(own.get("routes") or [])
-        ]
-        if own.get("route"):
-            places.append(((*section, "route"), own["route"]))
-        if not places and "zone_id" not in own:
-            raise BadUsage("no route stands here that could name a zone", hint="Add a route first.")
-        for path, route in places:
-            if isinstance(route, str):
-                yield Put(path, {"pattern": route, "zone_id": self.zone_id})
-            elif not route.get("custom_domain"):
-                if "zone_name" in route:
-                    yield Remove((*path, "zone_name"))
-                yield from _setting(data, (*path, "zone_id"), self.zone_id)
-
-
-def _pattern(route: Any) -> str | None:
-    return route.get("pattern") if isinstance(route, Mapping) else route
+            yield from setting(data, (*section, "vars", name), value)
 
 
 def _index(data: Mapping[str, Any], path: KeyPath, key: str, name: str) -> int | None:
-    found = _maybe(data, path) or []
-    return next((index for index, item in enumerate(found) if item.get(key) == name), None)
+    found = list_at(data, path)
+    return next(
+        (index for index, item in enumerate(found) if isinstance(item, Mapping) and item.get(key) == name), None
+    )
 
 
-def _maybe(data: Any, path: KeyPath) -> Any:
-    for step in path:
-        if isinstance(step, str) and (not isinstance(data, Mapping) or step not in data):
-            return None
-        data = data[step]
-    return data
+def list_at(data: Mapping[str, Any], path: KeyPath) -> list[Any]:
+    """
+    Return the list at *path*; empty when there is none.
+
+    Raises:
+        BadUsage: Something else stands there.
+    """
+    found = _maybe(data, path)
+    if found is not None and not isinstance(found, list):
+        raise _not_a("list", path)
+    return found or []
 
 
-def _setting(data: Mapping[str, Any], path: KeyPath, value: Any) -> Iterator[Change]:
-    *above, last = path
-    parent = _maybe(data, tuple(above))
-    known = parent[last] if parent is not None and (isinstance(last, int) or last in parent) else None
+def table_at(data: Mapping[str, Any], path: KeyPath) -> Mapping[str, Any] | None:
+    """
+    Return the table at *path*; None when there is none.
+
+    Raises:
+        BadUsage: Something else stands there.
+    """
+    found = _maybe(data, path)
+    if found is not None and not isinstance(found, Mapping):
+        raise _not_a("table", path)
+    return found
+
+
+def setting(data: Mapping[str, Any], path: KeyPath, value: Any) -> Iterator[Change]:
+    """Yield what gives the key of a table at *path* its *value*, or takes it away when that is None."""
+    above = table_at(data, path[:-1])
+    known = None if above is None else above.get(str(path[-1]))
     if value is None:
         if known is not None:
             yield Remove(path)
@@ -361,10 +270,27 @@ def _setting(data: Mapping[str, Any], path: KeyPath, value: Any) -> Iterator[Cha
         yield Put(path, value)
 
 
+def _maybe(data: Any, path: KeyPath) -> Any:
+    for index, step in enumerate(path):
+        if isinstance(step, int):
+            data = data[step]
+            continue
+        if not isinstance(data, Mapping):
+            raise _not_a("table", path[:index])
+        if step not in data:
+            return None
+        data = data[step]
+    return data
+
+
+def _not_a(kind: str, path: KeyPath) -> BadUsage:
+    return BadUsage(f'"{".".join(map(str, path))}" is no {kind}, as wrangler wants it', hint="Correct that first.")
+
+
 def _removal(data: Mapping[str, Any], path: KeyPath, key: str, name: str) -> Iterator[Change]:
     index = _index(data, path, key, name)
     if index is None:
-        known = ", ".join(str(item.get(key)) for item in _maybe(data, path) or []) or "none"
+        known = ", ".join(str(item.get(key)) for item in list_at(data, path) if isinstance(item, Mapping)) or "none"
         raise BadUsage(f'{".".join(map(str, path))} has no "{name}"', hint=f"It has {known}.")
     if len(value_at(data, path)) > 1:
         yield Remove((*path, index))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tomllib
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clodo.errors import BadConfiguration, BadUsage
+from clodo.errors import BadConfiguration, BadUsage, Failed
 from clodo.workspace import jsonc
 from clodo.workspace.documents import read_document
 from clodo.workspace.editing import (
@@ -356,6 +357,38 @@ def test_a_broken_file_is_refused_with_its_line_and_kept(tmp_path, name, content
         edit_config(file, [set_account_id(ID)])
 
     assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"vars": "x"},
+        {"vars": ["x"]},
+        {"d1_databases": {"binding": "DB"}},
+        {"d1_databases": "DB"},
+        {"routes": "example.com/*"},
+        {"routes": [1, None]},
+        {"route": 3},
+        {"queues": []},
+        {"triggers": ["* * * * *"]},
+        {"env": []},
+        {"env": {"staging": 1}},
+        {"vars": None, "env": None, "d1_databases": None, "queues": None, "triggers": None, "routes": None},
+    ],
+    ids=str,
+)
+def test_a_file_of_the_wrong_shape_is_one_sentence_or_an_edit(tmp_path, content):
+    """Whatever stands where a table or list should, an operation is refused with what is wrong, or does its work."""
+    file = tmp_path / "wrangler.json"
+    file.write_text(json.dumps({"name": "api", **content}), encoding="utf-8")
+    data = read_document(file).data
+
+    for operation in OPERATIONS:
+        with contextlib.suppress(BadUsage, Failed):
+            edit = edit_document(file, [operation])
+
+            assert read_document(file, content=edit.after).data == meant(file, (operation,))
+    assert read_document(file).data == data
 
 
 def test_a_large_file_is_edited_in_reasonable_time(tmp_path):
