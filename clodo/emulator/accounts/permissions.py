@@ -9,7 +9,6 @@ Source:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -113,6 +112,5 @@ def row_for(path: str) -> Row | None:
 
 def second_segment(path: str) -> str:
     """Return what stands after the first segment: the id of the account or zone."""
-    parts: Iterator[str] = iter(path.split("/"))
-    next(parts), next(parts, None)
-    return next(parts, "")
+    parts = path.split("/")
+    return parts[2] if len(parts) > 2 else ""
