@@ -242,3 +242,20 @@ def test_the_limit_is_off_until_it_is_wanted(account: CloudAccount) -> None:
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert answers[1].headers["ratelimit"].startswith('"default";r=0;t=')
     assert int(answers[2].headers["retry-after"]) > 0
+
+
+def test_settings_are_changed_and_checked(account: CloudAccount) -> None:
+    """Delays are set over HTTP and shown; unknown keys and what is no number of seconds are refused."""
+    headers = {"Authorization": f"Bearer {account.cloud.admin_token}"}
+    with httpx.Client(base_url=account.cloud.edge_url, headers=headers, trust_env=False) as admin:
+        changed = admin.patch("/__clodo/settings", json={"propagation_seconds": 1.5, "analytics_delay_seconds": 60})
+        refused = [
+            admin.patch("/__clodo/settings", json=body).status_code
+            for body in ({"propagation_seconds": "soon"}, {"analytics_delay_seconds": -1}, {"nothing": 1}, [])
+        ]
+        back = admin.patch("/__clodo/settings", json={"propagation_seconds": 0, "analytics_delay_seconds": 0})
+
+    assert changed.json()["result"]["propagation_seconds"] == 1.5
+    assert changed.json()["result"]["analytics_delay_seconds"] == 60
+    assert refused == [400, 400, 400, 400]
+    assert (back.json()["result"]["propagation_seconds"], back.json()["result"]["analytics_delay_seconds"]) == (0, 0)

@@ -134,8 +134,8 @@ class Facts:
         self._pending: list[Fact] = []
         self._connection = apsw.Connection(str(path))
         self._connection.set_busy_timeout(5000)
-        # Figures, no promises: nothing is synced.
-        for pragma in ("journal_mode=WAL", "synchronous=OFF"):
+        # Figures, no promises; but a power cut must not leave a file that can't be opened.
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.create_aggregate_function("quantile", _Quantile)
         for kind in KINDS:
