@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clodo.cli.options import TARGET_FORM, JsonOption, TargetArgument, WorkspaceOption, YesOption
+from clodo.cli.config_migration import migrate, shortened
+from clodo.cli.options import TARGET_FORM, JsonOption, TargetArgument, WorkspaceOption
 from clodo.cli.outcomes import CHANGES_PENDING
-from clodo.cli.output import ask, moment, say, short, show, show_json, show_table
+from clodo.cli.output import moment, say, short, show, show_json, show_table
 from clodo.cli.session import open_ledger, open_workspace, prefect_for, workspace_folder
-from clodo.errors import BadConfiguration, BadUsage, TargetNotFound, VerificationFailed
+from clodo.errors import BadConfiguration, BadUsage, TargetNotFound
 
 if TYPE_CHECKING:
     from clodo.workspace.differences import Difference
@@ -58,7 +59,7 @@ def show_config(
         rows = [_value_as_json(value) for value in values]
         show_json({"target": str(found), "worker": loaded.effective(found).worker_name, "values": rows})
         return
-    rows_of_text = [(value.path, value.text, _from(loaded.root, value.place)) for value in values]
+    rows_of_text = [(value.path, value.text, shortened(loaded.root, value.place)) for value in values]
     show_table(("key", "value", "from"), rows_of_text, empty="Nothing is configured under this name.")
 
 
@@ -96,7 +97,7 @@ def diff_config(
                 item.path,
                 item.before.text if item.before else None,
                 item.after.text if item.after else None,
-                _from(loaded.root, (item.after or item.before or _nowhere()).place),
+                shortened(loaded.root, (item.after or item.before or _nowhere()).place),
             )
             for item in found
         ]
@@ -216,61 +217,6 @@ def history(
     show_table(("release", "started (UTC)", "state", "config", "changed"), shown, empty="No releases yet.")
 
 
-@app.command("migrate")
-def migrate_config(
-    context: typer.Context,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the diff and write nothing.")] = False,
-    exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="With --dry-run: end with 5 if something would be written.")
-    ] = False,
-    yes: YesOption = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """
-    Move what older layouts say (config/base, config/environments, src/config/domains.js) into the wrangler configs.
-
-    Shows the diff and asks. Comments and order stay, all files are written or none, and the workspace is read again
-    before it counts. Older files that nothing needs any more are removed; JavaScript stays, the Worker may import it.
-
-    With --json: {"written": bool, "files": [path], "diff", "notes": [text]}.
-
-    Exit status: 0 migrated, or nothing to do; 2 bad configuration, 4 declined, or a file was changed meanwhile, 5 with
-    --dry-run --exit-code if something would be written.
-    """
-    from clodo.workspace.editing import applied, take_back_interrupted
-    from clodo.workspace.layouts.migration import plan_migration
-    from clodo.workspace.workspace import STATE_FOLDER, Workspace
-
-    root = workspace_folder(context, workspace)
-    if not dry_run:
-        for file in take_back_interrupted(root / STATE_FOLDER):
-            say(f"Took back an edit of {_from(root, str(file))} that was interrupted.")
-    before = Workspace.load(root)
-    plan = plan_migration(root)
-    diff = "".join(edit.diff(root) for edit in plan.edits)
-    notes = [_from(root, note) for note in plan.notes]
-    if not as_json:
-        show(diff.rstrip("\n") if diff else "Nothing in this workspace is laid out in an older way.")
-        for note in notes:
-            say(f"Note: {note}")
-    is_written = False
-    if plan.has_changes and not dry_run:
-        ask(f"Write {len(plan.edits)} files?", yes=yes)
-        with applied(plan.edits, state_dir=before.state_dir):
-            after = Workspace.load(root)
-            if after.targets != before.targets:
-                raise VerificationFailed("The workspace would have other targets; every file is as it was.")
-        is_written = True
-    if as_json:
-        files = [_from(root, str(edit.file)) for edit in plan.edits]
-        show_json({"written": is_written, "files": files, "diff": diff, "notes": notes})
-    elif is_written:
-        say(f"Wrote {len(plan.edits)} files.")
-    if dry_run and exit_code and plan.has_changes:
-        raise typer.Exit(CHANGES_PENDING)
-
-
 def _compare(loaded: Workspace, before: str, after: str) -> tuple[Difference, ...]:
     from clodo.workspace.differences import differences
 
@@ -349,7 +295,7 @@ def _lookups(stack: ExitStack) -> Callable[[str], AccountLookup]:
 
 def _show_findings(root: Path, findings: tuple[Finding, ...]) -> None:
     for finding in findings:
-        show(f"{_from(root, finding.place)}: {finding.severity}: {finding.message} [{finding.rule}]")
+        show(f"{shortened(root, finding.place)}: {finding.severity}: {finding.message} [{finding.rule}]")
         show(f"    {finding.remedy}")
     if not findings:
         show("Nothing is wrong.")
@@ -364,11 +310,10 @@ def _value_as_json(value: Value) -> dict[str, Any]:
     return {"path": value.path, "value": value.shown, "place": value.place, "is_secret": value.is_secret}
 
 
-def _from(root: Path, place: str) -> str:
-    return place.removeprefix(f"{root}/")
-
-
 def _nowhere() -> Value:
     from clodo.workspace.effective_values import Value
 
     return Value("", None, "")
+
+
+app.command("migrate")(migrate)
