@@ -216,7 +216,8 @@ class Cloud:
         self._admin = admin_app(self)
         self._links = _quiet(Starlette(routes=d1_link_routes(self.transfers)))
         self._public_buckets = PublicBuckets(self.storage)
-        self._s3: ASGIApp = Recorded(Faulty(S3Endpoint(self.storage, self.accounts), self.faults), self.log)
+        s3 = UnexpectedErrors(S3Endpoint(self.storage, self.accounts))
+        self._s3: ASGIApp = Recorded(Faulty(s3, self.faults), self.log)
         self._api: ASGIApp = Recorded(
             Faulty(Authenticated(self._api_app(), self.accounts, self.zones, self.limit), self.faults),
             self.log,

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from clodo.emulator.r2.checksums import LENGTHS, from_base64
 from clodo.emulator.r2.conditions import from_binding
+from clodo.emulator.r2.cursors import read_cursor, write_cursor
 from clodo.emulator.r2.errors import (
     INCOMPLETE_BODY,
     INVALID_ARGUMENT,
@@ -30,7 +31,6 @@ from clodo.emulator.r2.errors import (
 from clodo.emulator.r2.limits import MAX_DELETE, MAX_LIST
 from clodo.emulator.r2.ranges import Span, span_of, span_of_header
 from clodo.emulator.r2.records import Bucket, Description, StoredObject
-from clodo.emulator.r2.routes import read_cursor, write_cursor
 from clodo.emulator.r2.serving import bytes_of
 from clodo.emulator.r2.store import Storage
 from clodo.emulator.r2.uploads import NamedPart
@@ -120,7 +120,7 @@ class BucketBindings:
         if not 1 <= limit <= MAX_LIST:
             raise R2Refused(INVALID_MAX_KEYS)
         cursor, start_after = command.get("cursor"), str(command.get("startAfter") or "").encode("utf-8", "replace")
-        after = read_cursor(cursor).encode() if cursor else b""
+        after = read_cursor(cursor) if cursor else b""
         page = await self._storage.objects.page(
             bucket,
             prefix=str(command.get("prefix") or "").encode("utf-8", "replace"),
@@ -137,7 +137,7 @@ class BucketBindings:
             "delimitedPrefixes": list(page.prefixes),
         }
         if page.next_after is not None:
-            answer["cursor"] = write_cursor(page.next_after.decode("utf-8", "replace"))
+            answer["cursor"] = write_cursor(page.next_after)
         return _json(answer)
 
     async def _put(self, bucket: Bucket, command: Command, value: AsyncIterator[bytes]) -> Response:

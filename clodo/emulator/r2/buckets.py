@@ -143,17 +143,23 @@ class Buckets:
                 "UPDATE buckets SET storage_class = ? WHERE number = ?", (storage_class, bucket.number)
             )
         )
-        return self._note(replace(bucket, storage_class=storage_class))
+        return self._note(replace(self._current(bucket), storage_class=storage_class))
 
     async def set_settings(self, bucket: Bucket, changed: Mapping[str, Any]) -> Bucket:
         """Change some of a bucket's settings; None takes one away."""
-        merged = {kind: value for kind, value in {**bucket.settings, **changed}.items() if value is not None}
-        await self._shelf.call(
-            lambda: self._shelf.connection.execute(
-                "UPDATE buckets SET settings = ? WHERE number = ?", (as_json(merged), bucket.number)
-            )
-        )
-        return self._note(replace(bucket, settings=merged))
+
+        def change() -> dict[str, Any]:
+            # Read again: somebody else may have changed others since the bucket was found.
+            connection = self._shelf.connection
+            row = connection.execute("SELECT settings FROM buckets WHERE number = ?", (bucket.number,)).fetchone()
+            if row is None:
+                raise R2Refused(NO_SUCH_BUCKET)
+            merged = {kind: value for kind, value in {**json.loads(row[0]), **changed}.items() if value is not None}
+            connection.execute("UPDATE buckets SET settings = ? WHERE number = ?", (as_json(merged), bucket.number))
+            return merged
+
+        merged = await self._shelf.call(change)
+        return self._note(replace(self._current(bucket), settings=merged))
 
     async def delete(self, bucket: Bucket) -> None:
         """
@@ -192,6 +198,9 @@ class Buckets:
             return found
 
         return await self._shelf.call(count)
+
+    def _current(self, bucket: Bucket) -> Bucket:
+        return self.find(bucket.account_id, bucket.name, bucket.jurisdiction)
 
     def _note(self, bucket: Bucket) -> Bucket:
         self._forget(bucket)

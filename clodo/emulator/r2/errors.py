@@ -46,7 +46,6 @@ class R2Refused(ClodoError):
         self.refusal = refusal
 
 
-INTERNAL_ERROR = Refusal(500, 10001, "InternalError", "We encountered an internal error. Please try again.")
 UNAUTHORIZED = Refusal(401, 10002, "Unauthorized", "Unauthorized")
 ACCESS_DENIED = Refusal(403, 10003, "AccessDenied", "Access Denied")
 BUCKET_EXISTS = Refusal(

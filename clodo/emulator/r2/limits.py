@@ -23,7 +23,6 @@ MAX_PARTS = 10_000
 MAX_SINGLE_BYTES = 5 * 1024**3 - 5 * 1024**2
 #: "5 TiB" less 5 GiB.
 MAX_OBJECT_BYTES = 5 * 1024**4 - 5 * 1024**3
-MAX_BUCKETS = 1_000_000
 #: Objects through the API, not S3: wrangler refuses more by itself ("up to 300 MiB").
 MAX_API_OBJECT_BYTES = 300 * 1024**2
 

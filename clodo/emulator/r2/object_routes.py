@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from clodo.emulator.envelope import envelope, json_body
 from clodo.emulator.r2.conditions import from_headers
+from clodo.emulator.r2.cursors import read_cursor, write_cursor
 from clodo.emulator.r2.errors import (
     ENTITY_TOO_LARGE,
     INCOMPLETE_BODY,
@@ -22,7 +23,7 @@ from clodo.emulator.r2.errors import (
 )
 from clodo.emulator.r2.limits import MAX_API_OBJECT_BYTES, MAX_DELETE, MAX_LIST, check_storage_class
 from clodo.emulator.r2.records import Description, StoredObject
-from clodo.emulator.r2.routes import bucket_of, read_cursor, route, whole_number, write_cursor
+from clodo.emulator.r2.routes import bucket_of, route, whole_number
 from clodo.emulator.r2.s3.headers import description_of, headers_of, iso_date
 from clodo.emulator.r2.serving import answer_with
 from clodo.emulator.r2.store import Storage
@@ -36,18 +37,20 @@ def routes(storage: Storage) -> list[Route]:
 
     async def list_objects(request: Request) -> Response:
         query = request.query_params
-        after = read_cursor(query["cursor"]) if query.get("cursor") else query.get("start_after") or ""
+        after = (query.get("start_after") or "").encode("utf-8", "replace")
+        if query.get("cursor"):
+            after = read_cursor(query["cursor"])
         limit = whole_number(query.get("per_page"), "per_page", DEFAULT_PER_PAGE, MAX_LIST)
         page = await storage.objects.page(
             bucket_of(storage, request),
             prefix=(query.get("prefix") or "").encode("utf-8", "replace"),
             delimiter=(query.get("delimiter") or "").encode("utf-8", "replace"),
-            after=after.encode(),
+            after=after,
             limit=limit,
         )
         is_truncated = page.next_after is not None
         info = {
-            "cursor": "" if page.next_after is None else write_cursor(page.next_after.decode("utf-8", "replace")),
+            "cursor": "" if page.next_after is None else write_cursor(page.next_after),
             "is_truncated": is_truncated,
             "per_page": limit,
             "delimited": list(page.prefixes),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,6 +11,7 @@ from starlette.routing import Route
 
 from clodo.emulator.envelope import ApiError, envelope, object_body
 from clodo.emulator.r2.buckets import Usage
+from clodo.emulator.r2.cursors import read_cursor, write_cursor
 from clodo.emulator.r2.errors import INVALID_ARGUMENT, R2Refused
 from clodo.emulator.r2.records import Bucket
 from clodo.emulator.r2.store import Storage
@@ -33,7 +32,9 @@ def routes(storage: Storage) -> list[Route]:
         wanted = query.get("name_contains") or ""
         is_backwards = _one_of(query.get("direction") or "asc", "direction", ("asc", "desc")) == "desc"
         _one_of(query.get("order") or "name", "order", ("name",))
-        start = read_cursor(query["cursor"]) if query.get("cursor") else query.get("start_after") or ""
+        start = query.get("start_after") or ""
+        if query.get("cursor"):
+            start = read_cursor(query["cursor"]).decode("utf-8", "replace")
         limit = whole_number(query.get("per_page"), "per_page", DEFAULT_PER_PAGE, MAX_PER_PAGE)
         found = buckets.of_account(request.path_params["account_id"], jurisdiction_of(request))
         left = [
@@ -44,7 +45,7 @@ def routes(storage: Storage) -> list[Route]:
         page = left[:limit]
         info: dict[str, object] | None = None
         if len(left) > limit or "cursor" in query or "per_page" in query:
-            info = {"cursor": write_cursor(page[-1].name) if len(left) > limit else "", "per_page": limit}
+            info = {"cursor": write_cursor(page[-1].name.encode()) if len(left) > limit else "", "per_page": limit}
         # Recorded: lists show these two only.
         shown = [{"name": bucket.name, "creation_date": bucket.created_on} for bucket in page]
         return envelope({"buckets": shown}, result_info=info)
@@ -156,27 +157,6 @@ def whole_number(text: str | None, name: str, default: int, maximum: int) -> int
     if not (digits.isascii() and digits.isdigit() and len(digits) < 10 and 1 <= int(digits) <= maximum):
         raise R2Refused(INVALID_ARGUMENT.saying(f"{name} must be a number between 1 and {maximum}."))
     return int(digits)
-
-
-def write_cursor(name: str) -> str:
-    """Return a cursor for what comes behind *name*."""
-    return base64.urlsafe_b64encode(b"n1" + name.encode()).decode().rstrip("=")
-
-
-def read_cursor(cursor: str) -> str:
-    """
-    Return what the page comes behind.
-
-    Raises:
-        R2Refused: The cursor is none of ours.
-    """
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-    except (ValueError, binascii.Error) as error:
-        raise R2Refused(INVALID_ARGUMENT.saying("The cursor is not valid.")) from error
-    if text[:2] != "n1":
-        raise R2Refused(INVALID_ARGUMENT.saying("The cursor is not valid."))
-    return text[2:]
 
 
 def _one_of(value: str, name: str, allowed: tuple[str, ...]) -> str:

@@ -229,3 +229,14 @@ def test_pages_add_up_to_the_listing(
         return entries
 
     assert asyncio.run(listed()) == expected
+
+
+async def test_settings_of_one_bucket_do_not_undo_each_other(storage: Storage, bucket: Bucket) -> None:
+    """Changes made at the same time, each to another setting, are all kept."""
+    changes = [storage.buckets.set_settings(bucket, {f"kind {number}": number}) for number in range(5)]
+
+    await asyncio.gather(*changes, storage.buckets.set_storage_class(bucket, "InfrequentAccess"))
+
+    kept = storage.buckets.find("account", "things")
+    assert kept.settings == {f"kind {number}": number for number in range(5)}
+    assert kept.storage_class == "InfrequentAccess"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from clodo.emulator.r2.cursors import read_cursor, write_cursor
 from clodo.emulator.r2.errors import INVALID_ARGUMENT, R2Refused
 from clodo.emulator.r2.limits import LOCATIONS, MAX_LIST
 from clodo.emulator.r2.s3.documents import Element, document, parse, text_of
 from clodo.emulator.r2.s3.headers import storage_class_of
-from clodo.emulator.r2.s3.listing import read_token, write_token
 from clodo.emulator.r2.s3.objects import xml
 from clodo.emulator.r2.s3.requests import S3Request
 
@@ -22,7 +22,7 @@ async def list_buckets(request: S3Request) -> Response:
         for name in ("prefix", "start-after", "continuation-token", "max-keys")
     }
     after = (
-        read_token(given["continuation-token"]).decode("utf-8", "replace")
+        read_cursor(given["continuation-token"]).decode("utf-8", "replace")
         if given["continuation-token"]
         else given["start-after"]
     )
@@ -37,7 +37,7 @@ async def list_buckets(request: S3Request) -> Response:
         if bucket.name > after and bucket.name.startswith(given["prefix"])
     ]
     page, is_truncated = left[:limit], len(left) > limit
-    following = write_token(page[-1].name.encode()) if is_truncated else None
+    following = write_cursor(page[-1].name.encode()) if is_truncated else None
     shown: list[Element] = [("Bucket", [("CreationDate", bucket.created_on), ("Name", bucket.name)]) for bucket in page]
     content: list[Element] = [
         ("Buckets", shown),

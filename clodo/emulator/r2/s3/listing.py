@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable
 from urllib.parse import quote
 
 from starlette.responses import Response
 
+from clodo.emulator.r2.cursors import read_cursor, write_cursor
 from clodo.emulator.r2.errors import INVALID_ARGUMENT, R2Refused
 from clodo.emulator.r2.limits import MAX_LIST
 from clodo.emulator.r2.records import ObjectPage
@@ -35,7 +34,7 @@ async def list_objects_v2(request: S3Request) -> Response:
     """List objects, with continuation tokens."""
     query = request.query
     start_after, token = query.get("start-after", ""), query.get("continuation-token")
-    after = start_after.encode("utf-8", "replace") if token is None else read_token(token)
+    after = start_after.encode("utf-8", "replace") if token is None else read_cursor(token)
     limit, page = await _page(request, after)
     encoded = encoder_of(request)
     is_truncated = page.next_after is not None
@@ -48,7 +47,7 @@ async def list_objects_v2(request: S3Request) -> Response:
         ("KeyCount", len(page.objects) + len(page.prefixes)),
         ("IsTruncated", is_truncated),
         ("ContinuationToken", token),
-        ("NextContinuationToken", None if page.next_after is None else write_token(page.next_after)),
+        ("NextContinuationToken", None if page.next_after is None else write_cursor(page.next_after)),
         ("StartAfter", encoded(start_after) if start_after else None),
         *_entries(page, encoded),
     ]
@@ -74,27 +73,6 @@ async def list_objects(request: S3Request) -> Response:
         *_entries(page, encoded),
     ]
     return xml(document("ListBucketResult", content))
-
-
-def write_token(after: bytes) -> str:
-    """Return a continuation token for the page behind *after*."""
-    return base64.urlsafe_b64encode(b"o1" + after).decode().rstrip("=")
-
-
-def read_token(token: str) -> bytes:
-    """
-    Return where the page begins.
-
-    Raises:
-        R2Refused: 400: the token is none of ours.
-    """
-    try:
-        text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-    except (ValueError, binascii.Error) as error:
-        raise R2Refused(INVALID_ARGUMENT.saying("The continuation token provided is incorrect")) from error
-    if text[:2] != b"o1":
-        raise R2Refused(INVALID_ARGUMENT.saying("The continuation token provided is incorrect"))
-    return text[2:]
 
 
 async def _page(request: S3Request, after: bytes) -> tuple[int, ObjectPage]:
