@@ -15,6 +15,7 @@ from clodo.backups.manifest import Kind
 from clodo.backups.vault import Vault
 from clodo.cloudflare.budget import UnlimitedBudget
 from clodo.cloudflare.client import Cloudflare
+from clodo.cloudflare.zones import Zone
 from clodo.ledger import Ledger
 from clodo.workspace.workspace import Workspace
 
@@ -32,6 +33,11 @@ class Account:
     def databases(self, name: str) -> str:
         """Find a database."""
         return self.cloudflare.d1.get_by_name(name).uuid
+
+    @property
+    def zones(self) -> tuple[Zone, ...]:
+        """Return none: no Worker has routes."""
+        return ()
 
     def namespaces(self, title: str) -> str:
         """Find a namespace."""

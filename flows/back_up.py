@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from prefect import flow
 from pydantic import Field
 
 from clodo.workspace.backup_settings import BackupKind
-from tasks.backups import open_backups, report_snapshot, take_snapshot
+from tasks.backups import check_age, open_backups, report_snapshot, take_snapshot
 
 
 @flow(flow_run_name="back up {workspace}", persist_result=False)
@@ -37,7 +36,7 @@ def back_up(
     """
     with open_backups(workspace) as (site, backups):
         if only_check_age:
-            backups.raise_if_too_old(datetime.now(UTC))
+            check_age(backups, backups.portfolio)
             return {}
         manifest = take_snapshot(
             site, backups, backups.portfolio, list(targets or ()), list(tags or ()), list(kinds or ()), reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect import task
@@ -17,7 +18,7 @@ from clodo.backups.backups import Backups, Pruned, local_vault
 from clodo.backups.manifest import Kind, Manifest
 from clodo.backups.snapshots import summary
 from clodo.backups.verification import Level, Verification
-from clodo.errors import BadUsage
+from clodo.errors import BackupTooOld, BadUsage
 from clodo.logs import register_secret
 from clodo.releases.site import Site
 from tasks.reports import artifact_key
@@ -107,6 +108,27 @@ def report_snapshot(manifest: Manifest) -> None:
         },
         payload={"snapshot": manifest.id, "bytes": manifest.own_size, "missing": len(manifest.missing)},
     )
+
+
+@task(
+    task_run_name="look how old the newest good snapshot of {portfolio} is", cache_policy=NO_CACHE, persist_result=False
+)
+def check_age(backups: Backups, portfolio: str) -> None:
+    """
+    Emit ``clodo.backup.too-old`` and fail when the newest good snapshot is older than its objective.
+
+    Raises:
+        BackupTooOld: It is, or there is none.
+    """
+    try:
+        backups.raise_if_too_old(datetime.now(UTC))
+    except BackupTooOld as error:
+        emit_event(
+            event="clodo.backup.too-old",
+            resource={"prefect.resource.id": f"clodo.portfolio.{portfolio}", "prefect.resource.name": portfolio},
+            payload={"message": error.message},
+        )
+        raise
 
 
 def report_verification(portfolio: str, found: Verification) -> None:

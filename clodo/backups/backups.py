@@ -227,6 +227,8 @@ class Backups:
             clock=self._clock,
         )
         selection = {"targets": sorted(targets), "tags": sorted(tags), "kinds": sorted(kind.value for kind in kinds)}
+        if selected.not_deployed:
+            selection["not_deployed"] = list(selected.not_deployed)
         order = Order(
             self.portfolio,
             selected.resources,

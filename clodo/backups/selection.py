@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from clodo.backups.d1.capture import DatabaseResource
+from clodo.backups.dns import ZoneResource
 from clodo.backups.kv.capture import NamespaceResource
 from clodo.backups.manifest import Kind, Missing
 from clodo.backups.resources import Resource
+from clodo.backups.workers import WorkerResource
 from clodo.cloudflare.budget import Lane
 from clodo.cloudflare.client import Cloudflare
+from clodo.cloudflare.zones import Zone
 from clodo.errors import BadUsage, NotFound
+from clodo.workspace.effective_config import EffectiveConfig
 from clodo.workspace.targets import Target
 from clodo.workspace.workspace import Workspace
 
@@ -29,6 +33,11 @@ class AccountView(Protocol):
         """Return the UUID of the D1 database of exactly this name."""
         ...
 
+    @property
+    def zones(self) -> Sequence[Zone]:
+        """The zones of the account."""
+        ...
+
     def namespaces(self, title: str) -> str:
         """Return the id of the KV namespace of exactly this title."""
         ...
@@ -36,10 +45,16 @@ class AccountView(Protocol):
 
 @dataclass(slots=True)
 class Selected:
-    """What a snapshot is to hold, and what was named and is not there."""
+    """
+    What a snapshot is to hold, and what was named and is not there.
+
+    Attributes:
+        not_deployed: Workers that the account doesn't have, so that there is nothing of them to back up.
+    """
 
     resources: list[Resource] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)
+    not_deployed: tuple[str, ...] = ()
 
 
 def choose_targets(workspace: Workspace, names: Sequence[str] = (), tags: Collection[str] = ()) -> tuple[Target, ...]:
@@ -76,6 +91,10 @@ def select_resources(
             found.database(account, str(target), database.database_id, database.database_name)
         for namespace in config.namespaces:
             found.namespace(account, str(target), namespace.namespace_id, namespace.title)
+        zones = _zones_of(account, config) if {Kind.DNS, Kind.WORKER} & set(kinds) else ()
+        for zone in zones:
+            found.zone(account, str(target), zone)
+        found.worker(account, str(target), config.worker_name, [zone.id for zone in zones])
     return found.selected()
 
 
@@ -87,6 +106,8 @@ class _Finder:
         self._passes = passes
         self._resources: dict[tuple[Kind, str, str], tuple[Resource, list[str]]] = {}
         self._missing: dict[tuple[Kind, str], Missing] = {}
+        self._workers: dict[str, frozenset[str]] = {}
+        self._not_deployed: set[str] = set()
 
     def database(self, account: AccountView, target: str, database_id: str | None, name: str) -> None:
         def make(view: Cloudflare, found: str) -> Resource:
@@ -100,12 +121,34 @@ class _Finder:
 
         self._add(Kind.KV, account, target, title, lambda: namespace_id or account.namespaces(title), make)
 
+    def zone(self, account: AccountView, target: str, zone: Zone) -> None:
+        def make(view: Cloudflare, found: str) -> Resource:
+            return ZoneResource(view, found, zone.name)
+
+        self._add(Kind.DNS, account, target, zone.name, lambda: zone.id, make)
+
+    def worker(self, account: AccountView, target: str, name: str, zones: Sequence[str]) -> None:
+        if Kind.WORKER not in self._kinds:
+            return
+        account_id = account.cloudflare.account_id
+        if account_id not in self._workers:
+            view = account.cloudflare.with_lane(Lane.BACKUP)
+            self._workers[account_id] = frozenset(script.id for script in view.scripts.list())
+        if name not in self._workers[account_id]:
+            self._not_deployed.add(name)
+            return
+
+        def make(view: Cloudflare, found: str) -> Resource:
+            return WorkerResource(view, found, tuple(zones))
+
+        self._add(Kind.WORKER, account, target, name, lambda: name, make)
+
     def selected(self) -> Selected:
         resources = []
         for resource, targets in self._resources.values():
             resource.targets = tuple(sorted(targets))
             resources.append(resource)
-        return Selected(resources, list(self._missing.values()))
+        return Selected(resources, list(self._missing.values()), tuple(sorted(self._not_deployed)))
 
     def _add(
         self,
@@ -127,3 +170,21 @@ class _Finder:
         if key not in self._resources:
             self._resources[key] = (make(account.cloudflare.with_lane(Lane.BACKUP), found), [])
         self._resources[key][1].append(target)
+
+
+def _zones_of(account: AccountView, config: EffectiveConfig) -> tuple[Zone, ...]:
+    """Return the zones that the routes and custom domains of a Worker are in."""
+    found: dict[str, Zone] = {}
+    for route in config.routes:
+        hostname = route.pattern.split("://")[-1].split("/")[0].removeprefix("*").lstrip(".")
+        named = [
+            zone
+            for zone in account.zones
+            if zone.id == route.zone_id
+            or zone.name == route.zone_name
+            or (not route.zone_id and not route.zone_name and f".{hostname}".endswith(f".{zone.name}"))
+        ]
+        if named:
+            zone = max(named, key=lambda zone: len(zone.name))
+            found[zone.id] = zone
+    return tuple(found.values())

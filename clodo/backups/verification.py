@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import pyrage
 from clodo.backups.archive import unseal
 from clodo.backups.d1.script import read_script
 from clodo.backups.d1.sqlite import compare, restore_to_file
+from clodo.backups.documents import read_documents
 from clodo.backups.kv.lines import read_lines
 from clodo.backups.manifest import Archive, Kind
 from clodo.backups.vault import Vault
@@ -168,7 +168,7 @@ def _verify_archive(vault: Vault, archive: Archive, found: Verification, identit
     elif archive.kind is Kind.KV:
         _read_keys(archive, chunks, found)
     else:
-        _read_documents(chunks)
+        _exhaust(read_documents(chunks))
     # The hash is compared at the end of the text, which a reader that has all it wants doesn't reach.
     _exhaust(chunks)
 
@@ -196,19 +196,6 @@ def _read_keys(archive: Archive, chunks: Iterator[bytes], found: Verification) -
     found.rows += count
     if count != archive.facts["keys"]:
         raise SnapshotDamaged(f"it has {count} keys instead of {archive.facts['keys']}")
-
-
-def _read_documents(chunks: Iterator[bytes]) -> None:
-    rest = b""
-    try:
-        for chunk in chunks:
-            *whole, rest = (rest + chunk).split(b"\n")
-            for line in whole:
-                json.loads(line)
-    except ValueError as error:
-        raise SnapshotDamaged("it has a line that is no JSON") from error
-    if rest:
-        raise SnapshotDamaged("it ends in the middle of a line")
 
 
 def _exhaust(items: Iterator[object]) -> None:

@@ -18,6 +18,7 @@ from clodo.cloudflare.d1 import D1
 from clodo.cloudflare.deployments import Deployments
 from clodo.cloudflare.domains import Domains
 from clodo.cloudflare.kv import KV
+from clodo.cloudflare.originals import Originals
 from clodo.cloudflare.queues import Queues
 from clodo.cloudflare.routes import Routes
 from clodo.cloudflare.schedules import Schedules
@@ -220,6 +221,11 @@ class Cloudflare:
     def kv(self) -> KV:
         """KV namespaces."""
         return KV(self._api)
+
+    @cached_property
+    def originals(self) -> Originals:
+        """Answers as Cloudflare gave them."""
+        return Originals(self._api)
 
     def _view(self, api: Api) -> Cloudflare:
         view = object.__new__(Cloudflare)

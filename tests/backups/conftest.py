@@ -16,6 +16,7 @@ from clodo.backups.vault import Vault
 from clodo.cloudflare.budget import UnlimitedBudget
 from clodo.cloudflare.client import Cloudflare
 from clodo.cloudflare.clock import Clock
+from clodo.cloudflare.zones import Zone
 from clodo.ledger import Ledger
 from clodo.workspace.targets import Target
 from clodo.workspace.workspace import Workspace
@@ -75,6 +76,11 @@ class Fleet:
     def databases(self, name: str) -> str:
         """Find a database."""
         return self.cloudflare.d1.get_by_name(name).uuid
+
+    @property
+    def zones(self) -> list[Zone]:
+        """Return the account's zones."""
+        return self.cloudflare.zones.list()
 
     def namespaces(self, title: str) -> str:
         """Find a namespace."""

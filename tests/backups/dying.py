@@ -13,6 +13,7 @@ from clodo.backups.backups import Backups
 from clodo.backups.vault import Vault
 from clodo.cloudflare.budget import UnlimitedBudget
 from clodo.cloudflare.client import Cloudflare
+from clodo.cloudflare.zones import Zone
 from clodo.ledger import Ledger
 from clodo.workspace.workspace import Workspace
 
@@ -58,6 +59,10 @@ class Account:
 
     def databases(self, name: str) -> str:
         return self.cloudflare.d1.get_by_name(name).uuid
+
+    @property
+    def zones(self) -> tuple[Zone, ...]:
+        return ()
 
     def namespaces(self, title: str) -> str:
         return self.cloudflare.kv.get_by_title(title).id

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from base64 import b64decode
 from datetime import timedelta
 
 import apsw
 import pyrage
 import pytest
 
+from clodo.backups.documents import read_documents
 from clodo.backups.manifest import Exactness, Kind
 from clodo.backups.vault import Vault
-from clodo.backups.verification import Level
+from clodo.backups.verification import Level, open_archive
 from clodo.errors import (
     BackupTooOld,
     BadConfiguration,
@@ -216,6 +218,42 @@ def test_a_snapshot_that_is_too_old_is_an_alarm(fleet):
     fleet.ledger.snapshots.failed(manifest.id, "local", "damaged")
     with pytest.raises(BackupTooOld):
         backups.raise_if_too_old(manifest.created_at)
+
+
+def test_workers_and_zones_are_kept_whole_but_for_the_values_of_secrets(fleet):
+    """Code, live version, settings, triggers, names of secrets, and every DNS record with what we know nothing of."""
+    account = fleet.account
+    account.put_worker("shop", bindings=[{"name": "KEY", "type": "secret_text", "text": "hush-4711"}])
+    account.result("PUT", "/workers/scripts/shop/schedules", json=[{"cron": "0 3 * * *"}])
+    record = {"type": "TXT", "name": account.zone, "content": '"kept"', "comment": "by us", "ttl": 300}
+    assert account.api.post(f"/zones/{account.zone_id}/dns_records", json=record).is_success
+    config = fleet.root / "shop" / "wrangler.toml"
+    config.write_text(f'routes = ["{account.zone}/*"]\n' + config.read_text())
+    backups = fleet.open()
+
+    manifest = backups.create(fleet.account_of, kinds=[Kind.WORKER, Kind.DNS])
+
+    assert manifest.is_good
+    held = {}
+    for archive in manifest.archives:
+        for what, value in read_documents(open_archive(backups.vault(None), archive, (fleet.identity,))):
+            held.setdefault(what, []).append(value)
+    assert held["secrets"] == [[{"name": "KEY", "type": "secret_text"}]]
+    assert "hush-4711" not in str(held)
+    assert [item["cron"] for item in held["schedules"][0]["schedules"]] == ["0 3 * * *"]
+    assert b"hello" in b64decode(held["module"][0]["base64"])
+    assert held["version"][0]["resources"]["bindings"][0]["name"] == "KEY"
+    assert [item["comment"] for item in held["record"] if item["type"] == "TXT"] == ["by us"]
+    assert backups.verify(manifest.id, Level.RESTORE).is_good
+    assert backups.create(fleet.account_of, kinds=[Kind.WORKER, Kind.DNS]).own_size == 0
+
+
+def test_a_worker_that_was_never_deployed_is_named_and_not_missing(fleet):
+    """There is nothing of it to back up; the manifest says so."""
+    manifest = fleet.back_up(kinds=[Kind.WORKER, Kind.KV])
+
+    assert manifest.is_good
+    assert manifest.selection["not_deployed"] == ["shop"]
 
 
 class RestlessAccount:

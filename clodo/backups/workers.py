@@ -1,0 +1,96 @@
+"""Capturing a Worker: code, versions that are live, settings, triggers; of secrets only their names."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clodo.backups.archive import seal
+from clodo.backups.documents import to_line
+from clodo.backups.manifest import Archive, Exactness, Kind
+from clodo.backups.resources import Captured, Recipients
+from clodo.cloudflare.client import Cloudflare
+
+#: Paths below the script, and what their answers are.
+_PARTS = (
+    ("deployments", "/deployments"),
+    ("settings", "/settings"),
+    ("script settings", "/script-settings"),
+    ("subdomain", "/subdomain"),
+    ("schedules", "/schedules"),
+    ("secrets", "/secrets"),
+)
+
+
+@dataclass(slots=True)
+class WorkerResource:
+    """
+    A Worker.
+
+    Attributes:
+        cloudflare: A view in the backup lane.
+
+        zones: Ids of the zones whose routes may lead to it.
+    """
+
+    cloudflare: Cloudflare
+    id: str
+    zones: Sequence[str] = ()
+    targets: tuple[str, ...] = ()
+    kind: Kind = Kind.WORKER
+    _requests: int = 0
+    _modules: int = 0
+    _versions: int = 0
+
+    @property
+    def name(self) -> str:
+        """Its name is its id."""
+        return self.id
+
+    @property
+    def account_id(self) -> str:
+        """Where it is."""
+        return self.cloudflare.account_id
+
+    def is_unchanged_since(self, archive: Archive) -> bool:
+        """Nobody can tell: settings, triggers and secrets have no version."""
+        return False
+
+    def capture(self, target: Path, recipients: Recipients) -> Captured:
+        """Read all that the API tells of it. Assets, and values of secrets, are not among it."""
+        self._requests = self._modules = self._versions = 0
+        sealed = seal(self._lines(), target, recipients)
+        facts = {"modules": self._modules, "versions": self._versions}
+        return Captured(sealed, Exactness.PER_KEY, self._requests, facts)
+
+    def _lines(self) -> Iterator[bytes]:
+        found: dict[str, Any] = {}
+        for what, path in _PARTS:
+            found[what] = self._read(path)
+            yield to_line(what, found[what])
+        for version in _live_versions(found["deployments"]):
+            self._versions += 1
+            yield to_line("version", self._read("/versions/{}", version))
+        self._requests += 1
+        for name, content in sorted(self.cloudflare.scripts.content(self.id).items()):
+            self._modules += 1
+            yield to_line("module", {"name": name, "base64": base64.b64encode(content).decode()})
+        self._requests += 1
+        yield to_line("custom domains", self.cloudflare.originals.custom_domains(self.id))
+        for zone in self.zones:
+            self._requests += 1
+            routes = [item for item in self.cloudflare.originals.routes(zone) if item.get("script") == self.id]
+            yield to_line("routes", {"zone_id": zone, "routes": routes})
+
+    def _read(self, path: str, *parts: str) -> Any:
+        self._requests += 1
+        return self.cloudflare.originals.worker(self.id, path, *parts)
+
+
+def _live_versions(deployments: Any) -> list[str]:
+    """Return the versions of the newest deployment, which is the first."""
+    listed = deployments.get("deployments", []) if isinstance(deployments, dict) else deployments or []
+    return [str(share["version_id"]) for share in listed[0].get("versions", [])] if listed else []
