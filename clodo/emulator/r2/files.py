@@ -8,7 +8,9 @@ is a leftover of a crash, and is deleted at the next start. Files never change a
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from io import FileIO
@@ -56,8 +58,14 @@ class Files:
                     twin = Segment(uuid.uuid4().hex, segment.size)
                     place = self.path(twin.file)
                     place.parent.mkdir(mode=0o700, exist_ok=True)
-                    os.link(self.path(segment.file), place)
                     made.append(twin)
+                    try:
+                        os.link(self.path(segment.file), place)
+                    except OSError as error:
+                        # No hard links on this file system, or too many of this file already.
+                        if error.errno not in (errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+                            raise
+                        shutil.copyfile(self.path(segment.file), place)
             except OSError:
                 self.delete(made)
                 raise
