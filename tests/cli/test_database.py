@@ -225,6 +225,7 @@ def test_a_sync_that_fails_fast_begins_nothing_more(fleet):
     assert sorted(item["skipped"] for item in synced["targets"]) == [False, True, True]
 
 
+@pytest.mark.exhaustive
 def test_a_rollback_by_down_file_counts_what_is_lost_and_asks(fleet):
     """Without a terminal it is refused; --dry-run shows the plan; --yes runs the down file and keeps the rest."""
     fleet.write(

@@ -107,3 +107,24 @@ def test_clodo_and_wrangler_know_of_each_others_migrations(cloudflare, folder, w
         ("0002_mia.sql", True),
     ]
     assert apply(cloudflare.d1, database_id, folder) == []
+
+
+@pytest.mark.exhaustive
+def test_wrangler_applies_again_what_clodo_took_back(cloudflare, folder, write, run_wrangler):
+    """After a down file wrangler sees the migration pending, and a large one that went by import as applied."""
+    database_id = cloudflare.d1.create("shop").uuid
+    write("0001_users.sql", USERS)
+    write("0002_rows.sql", "CREATE TABLE big (x);\n" + f"INSERT INTO big VALUES ('{'x' * 95_000}');\n" * 12)
+    write("0003_log.sql", "CREATE TABLE log (x);")
+    write("down/0003_log.sql", "DROP TABLE log;")
+    apply(cloudflare.d1, database_id, folder)
+
+    assert "No migrations to apply" in run_wrangler("list", database_id)
+    revert(cloudflare.d1, database_id, folder, ["0003_log.sql"])
+    pending = run_wrangler("list", database_id)
+    run_wrangler("apply", database_id)
+
+    assert "0003_log.sql" in pending
+    assert "0002_rows.sql" not in pending
+    assert status(cloudflare.d1, database_id, folder).is_up_to_date
+    assert cloudflare.d1.query(database_id, "SELECT count(*) AS n FROM log")[0].results == [{"n": 0}]

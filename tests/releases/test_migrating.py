@@ -63,6 +63,7 @@ def test_contract_migrations_wait_for_the_version_that_came_with_them(stage):
     stage.raise_if_unsettled()
 
 
+@pytest.mark.exhaustive
 def test_contract_migrations_wait_while_another_version_is_live(stage):
     """What Cloudflare reports counts, not what we remember; a maintenance window overrides all of it."""
     stage.write(migrations=DROP)
@@ -95,6 +96,7 @@ def test_a_release_with_a_hazard_changes_nothing(stage):
     assert (stage.applied, stage.live_version, len(stage.versions)) == before
 
 
+@pytest.mark.exhaustive
 def test_what_the_lint_finds_waits_beyond_the_release(stage):
     """A file that drops something isn't run by a release though nobody marked it; its outcome doesn't list it."""
     assert stage.release().ending is Ending.LIVE
@@ -147,17 +149,21 @@ def test_a_rollback_that_was_approved_for_another_state_is_refused(stage):
         with pytest.raises(PlanIsStale, match="was migrated since the plan"):
             roll_back_database(site, target, Wanted(), approved=plan.fingerprint)
         assert stage.applied == ["0001_orders.sql", "0002_x.sql", "0003_y.sql"]
+        stage.query("INSERT INTO x VALUES (1), (2)")
         done = roll_back_database(site, target, Wanted(to="0001_orders.sql"), reason="wrong")
         with pytest.raises(DatabaseNotFound, match='no database called "other"'):
             plan_rollback(site, target, Wanted(database="other"))
 
     assert done.plan.names == ("0003_y.sql", "0002_x.sql")
+    assert done.plan.losses == ("the table x with 2 rows", "the table z with 0 rows")
+    assert (done.rows["x"], done.rows["z"]) == ((2, None), (0, None))
     assert stage.applied == ["0001_orders.sql"]
     with stage.ledger() as ledger:
         actions = [row.action for row in ledger.audit.list(subject=TARGET)]
     assert [action for action in actions if "rol" in action] == ["database-rolled-back", "database-rollback-begun"]
 
 
+@pytest.mark.exhaustive
 def test_a_journey_in_time_without_an_answer_names_the_way_forward(stage):
     """The restore was done and its answer lost: the bookmark of before is in the message and the audit trail."""
     stage.write(migrations={"0001_orders.sql": ORDERS, "0002_x.sql": "CREATE TABLE x (y);"})
@@ -182,7 +188,7 @@ def test_a_journey_in_time_without_an_answer_names_the_way_forward(stage):
     assert stage.query("SELECT y FROM x") == [{"y": 1}]
 
 
-@pytest.mark.parametrize("applied", [True, False])
+@pytest.mark.parametrize("applied", [True, pytest.param(False, marks=pytest.mark.exhaustive)])
 def test_a_database_whose_creation_was_not_answered_is_made_once(stage, applied):
     """A lost answer is looked up by the exact name: the account has one database of it, and the config its id."""
     config = stage.folder / WORKER / "wrangler.toml"
