@@ -108,15 +108,16 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
                 "min": _INVOCATION_TIMES,
             },
             _INVOCATION_TIMES,
+            only="script NOT LIKE 'pages-worker--%'",
             horizon_seconds=WORKERS_HORIZON_SECONDS,
         ),
-        # Asked for beside the former by many dashboards; Functions of Pages are counted under their project's name.
+        # Asked for beside the former by many dashboards.
         "pagesFunctionsInvocationsAdaptiveGroups": Dataset(
             "invocations",
             _INVOCATION_DIMENSIONS,
             {"sum": _INVOCATION_SUMS},
             _INVOCATION_TIMES,
-            only="event = 'pages'",
+            only="script LIKE 'pages-worker--%'",
             horizon_seconds=WORKERS_HORIZON_SECONDS,
         ),
         "d1AnalyticsAdaptiveGroups": Dataset(

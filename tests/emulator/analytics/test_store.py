@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from clodo.emulator.analytics.datasets import DATASETS
 from clodo.emulator.analytics.questions import Question, QuestionRefused
 from clodo.emulator.analytics.recorder import Recorder
-from clodo.emulator.analytics.store import Facts, KeyOperation
+from clodo.emulator.analytics.store import Facts, Invocation, KeyOperation
 
 
 def operation(at: int, size: int = 0) -> KeyOperation:
@@ -103,6 +103,23 @@ def test_any_argument_is_a_question_or_refused(
 
     facts = Facts(tmp_path_factory.mktemp("facts") / "analytics.db")
     assert list(facts.rows(asked.sql(), asked.parameters)) == []
+    facts.close()
+
+
+def test_pages_are_counted_apart_from_workers(tmp_path: Path) -> None:
+    """What the Workers behind Pages do is in the dataset of Pages, and not in that of Workers."""
+    facts = Facts(tmp_path / "analytics.db")
+    for script in ("shop", "shop", "pages-worker--1-production"):
+        facts.add(Invocation("a" * 32, 999_000, script, "", "v", "fetch", "success", 0, 1, 1))
+    counts = []
+    for name in ("workersInvocationsAdaptive", "pagesFunctionsInvocationsAdaptiveGroups"):
+        asked = Question(DATASETS[name], "a" * 32)
+        asked.take_arguments({}, now_ms=1_000_000, delay_ms=0)
+        asked.column("sum", "requests")
+        asked.column("dimensions", "scriptName")
+        counts += list(facts.rows(asked.sql(), asked.parameters))
+
+    assert counts == [(2, "shop"), (1, "pages-worker--1-production")]
     facts.close()
 
 
