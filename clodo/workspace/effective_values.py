@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from clodo.errors import BadConfiguration
 from clodo.logs import MASK, PROCESS_SECRETS
 from clodo.workspace.documents import KeyPath
 from clodo.workspace.effective_config import EffectiveConfig
@@ -126,7 +127,14 @@ def _older_values(target: Target, effective: EffectiveConfig) -> Iterator[Value]
     file = find_domains_file(effective.folder)
     if file is None:
         return
-    for domain in read_domains_file(file).domains:
+    try:
+        domains = read_domains_file(file).domains
+    except BadConfiguration as error:
+        # Nothing is released by this file, so that it needn't be readable; `clodo config validate` says that it isn't.
+        place, _, what = error.message.partition(": ")
+        yield Value("domains", f"can't be read: {what}", place)
+        return
+    for domain in domains:
         said = {
             "account_id": domain.account_id,
             "zone_id": domain.zone_id,

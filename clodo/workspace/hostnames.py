@@ -25,7 +25,10 @@ def target_of_host(text: str, effective: Mapping[Target, EffectiveConfig]) -> Ta
     host = text.strip().lower()
     if not _HOST.fullmatch(host):
         return None
-    found = sorted(target for target, config in effective.items() if host in hosts_of(target, config))
+    found = sorted(target for target, config in effective.items() if host in _routed(config))
+    if not found:
+        # A file of another service that can't be read matters only when no other one names the host.
+        found = sorted(target for target, config in effective.items() if host in hosts_of(target, config))
     if len(found) > 1:
         names = ", ".join(map(str, found))
         raise AmbiguousName(f"{host} is served by {len(found)} targets: {names}", hint="Name one of them.")
@@ -34,13 +37,17 @@ def target_of_host(text: str, effective: Mapping[Target, EffectiveConfig]) -> Ta
 
 def hosts_of(target: Target, config: EffectiveConfig) -> dict[str, str]:
     """Return the hostnames of *target*, each with the ``file:line`` that says it; wildcards are left out."""
-    hosts = {host: route.place for route in config.routes if "*" not in (host := host_of_route(route.pattern))}
+    hosts = _routed(config)
     file = find_domains_file(config.folder)
     if file is not None:
         for environment, said in read_domains_file(file).hosts():
             if environment == target.environment:
                 hosts.setdefault(said.value, said.place)
     return hosts
+
+
+def _routed(config: EffectiveConfig) -> dict[str, str]:
+    return {host: route.place for route in config.routes if "*" not in (host := host_of_route(route.pattern))}
 
 
 def host_of_route(pattern: str) -> str:

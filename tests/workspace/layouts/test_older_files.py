@@ -177,6 +177,17 @@ def test_a_hostname_names_its_target(older):
             workspace.find(unknown)
 
 
+def test_a_domains_file_that_cannot_be_read_stops_nothing_but_the_search_in_it(older):
+    """Releases don't need it: the target is still there and its values say so; only a host nobody else names fails."""
+    write(older, {"api/src/config/domains.js": "export const domains = {\n"})
+    write(older, {"web/wrangler.toml": 'name = "web"\nroutes = ["www.example/*"]\n'})
+
+    assert values(older, "api")["domains"] == ("can't be read: a { is never closed", "api/src/config/domains.js:2")
+    assert str(Workspace.load(older).find("www.example")) == "web@production"
+    with pytest.raises(BadConfiguration, match=r"domains\.js:2: a { is never closed"):
+        Workspace.load(older).find("shop.example.com")
+
+
 def migrate(root: Path) -> tuple[str, ...]:
     plan = plan_migration(root)
     apply(plan.edits)
