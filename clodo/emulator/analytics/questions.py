@@ -113,8 +113,6 @@ class Question:
         if match is None:
             raise QuestionRefused(f'error parsing args: unknown enum "{entry}" in orderBy')
         function = match["function"] or ("count" if match["name"] == "count" else "dimensions")
-        if function == "dimensions" and match["name"] in TIMES:
-            _dimension(self.dataset, match["name"])
         return f"{self._figure(function, match['name'])} {match['direction']}"
 
     def _all_of(self, given: Any, oldest: int) -> str:

@@ -101,6 +101,8 @@ class Recorder:
         # Asked at each request, and a version never changes its Worker.
         known = self._tags.get(version_id)
         if known is None:
+            if len(self._tags) > 5_000:
+                self._tags.clear()
             known = self._tags[version_id] = self._tag_of(account_id, script)
         return known
 
