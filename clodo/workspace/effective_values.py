@@ -57,7 +57,8 @@ class Value:
     @property
     def text(self) -> str:
         """`shown`, on one line."""
-        return self.shown if isinstance(self.shown, str) else json.dumps(self.shown, ensure_ascii=False, default=str)
+        is_plain = isinstance(self.shown, str) and self.shown.isprintable()
+        return str(self.shown) if is_plain else json.dumps(self.shown, ensure_ascii=False, default=str)
 
 
 def effective_values(workspace: Workspace, target: Target) -> tuple[Value, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clodo.workspace.differences import content_of, differences, values_of_content
-from clodo.workspace.effective_values import effective_values, looks_secret
+from clodo.workspace.effective_values import Value, effective_values, looks_secret
 from clodo.workspace.workspace import Workspace
 from tests.workspace.folders import write
 
@@ -61,6 +61,21 @@ def test_what_looks_secret_is_masked_everywhere(workspace):
 
     assert (value.is_secret, value.shown, value.text) == (True, "***", "***")
     assert "sk_live" not in repr(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("plain é", "plain é"),
+        ("two\nlines", '"two\\nlines"'),
+        (["a", 1], '["a", 1]'),
+        (True, "true"),
+        ("\x1b[2J", '"\\u001b[2J"'),
+    ],
+)
+def test_a_value_is_one_line_and_moves_no_cursor(value, text):
+    """Whatever a config holds, it takes one line of a table, and no escape sequence reaches the terminal."""
+    assert Value("vars.A", value, "x:1").text == text
 
 
 @pytest.mark.parametrize(
