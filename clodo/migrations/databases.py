@@ -12,13 +12,13 @@ from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from clodo.errors import ApiRefused, MigrationFailed, NoWayBack, OutcomeUnknown, PlanIsStale, TryLater
-from clodo.migrations.files import Migration, check_statements, find_migrations, read_text
-from clodo.migrations.locating import locate
-from clodo.migrations.plan import AppliedRow, MigrationStatus
-from clodo.migrations.rehearsal import Rehearsal, RowSource, describe_failure, rehearse, rehearse_statements
+from clodo.errors import ApiRefused, PlanIsStale
+from clodo.migrations.failures import failure_of
+from clodo.migrations.files import Migration, find_migrations
+from clodo.migrations.plan import MigrationStatus
+from clodo.migrations.rehearsal import Rehearsal, RowSource, rehearse
 from clodo.migrations.schema import quoted
-from clodo.migrations.sending import Sending, bookmark_of
+from clodo.migrations.sending import Sending, bookmark_of, closed, joined
 from clodo.migrations.statements import Statement
 from clodo.migrations.stored import (
     CREATE_RECORD_TABLE,
@@ -188,75 +188,6 @@ def apply(
     return done
 
 
-def revert(
-    d1: D1,
-    database_id: str,
-    folder: Path,
-    names: Sequence[str],
-    *,
-    pattern: str = "*.sql",
-    table: str = DEFAULT_TABLE,
-    pause: Callable[[float], None] = time.sleep,
-) -> list[str]:
-    """
-    Run the down files of *names*, the last applied first, each with the removal of its rows, all or nothing.
-
-    They are rehearsed first. Names that are not applied are passed over, so that it may be repeated.
-
-    Returns:
-        The names that were reverted, in that order.
-
-    Raises:
-        NoWayBack: One of them has no down file; nothing was run.
-        BadConfiguration: A down file can't be run as one transaction; nothing was run.
-        MigrationFailed: A down file failed and left nothing.
-        OutcomeUnknown: An answer was lost and the database can't be asked.
-    """
-    stored = read_stored(d1, database_id, table)
-    todo = down_files(stored.applied, find_migrations(folder, pattern), names)
-    rehearse_statements(
-        [(file.name, file.path, file.statements) for file in todo], stored.schema, database_id=database_id
-    ).raise_if_failed()
-    sending = Sending(d1, database_id, table, pause)
-    for file in todo:
-        _revert_one(sending, file)
-    return [file.name for file in todo]
-
-
-@dataclass(frozen=True, slots=True)
-class DownFile:
-    """The file that undoes the migration *name*."""
-
-    name: str
-    path: Path
-    sql: str
-    statements: Sequence[Statement]
-
-
-def down_files(
-    applied: Sequence[AppliedRow], migrations: Sequence[Migration], names: Collection[str]
-) -> tuple[DownFile, ...]:
-    """
-    Return what undoes those of *names* that are applied, the last applied first.
-
-    Raises:
-        NoWayBack: One of them has no down file.
-        BadConfiguration: A down file can't be read, or run as one transaction.
-    """
-    files = {migration.name: migration.down for migration in migrations}
-    found: list[DownFile] = []
-    for row in reversed(applied):
-        if row.name in names:
-            path = files.get(row.name)
-            if path is None:
-                raise NoWayBack(
-                    f"{row.name} has no down file", hint=f"Write {row.name.removesuffix('.sql')}.down.sql beside it."
-                )
-            sql = read_text(path)
-            found.append(DownFile(row.name, path, sql, check_statements(path, sql)))
-    return tuple(found)
-
-
 def _status(stored: Stored, migrations: Sequence[Migration], table: str) -> MigrationStatus:
     return MigrationStatus.between(
         migrations, stored.applied, schema=stored.schema, records=(table, RECORD_TABLE), database_bytes=stored.size
@@ -273,14 +204,14 @@ def _apply_one(
     elapsed: Callable[[], float],
 ) -> Applied:
     table, name = quoted(sending.table), as_text(migration.name)
-    sql = _joined(
+    sql = joined(
         CREATE_TABLE.format(table=table),
         CREATE_RECORD_TABLE,
         # First, so that of two who send the same file the second fails before it touches anything.
         f"INSERT INTO {table} (name) VALUES ({name});",
         f"INSERT OR REPLACE INTO {RECORD_TABLE} (name, sha256, applied_at, release_id) VALUES"
         f" ({name}, {as_text(migration.sha256)}, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), {as_text(release_id)});",
-        *_closed(migration.sql, statements),
+        *closed(migration.sql, statements),
         f"UPDATE {RECORD_TABLE} SET duration_ms ="
         " CAST(round((julianday('now') - julianday(applied_at)) * 86400000) AS INTEGER)"
         f" WHERE name = {name};",
@@ -298,7 +229,7 @@ def _apply_one(
             raise PlanIsStale(
                 f"{migration.name}: somebody else applied it meanwhile", hint="Look with `clodo database status`."
             ) from error
-        raise _failed(
+        raise failure_of(
             sending,
             migration.path,
             statements,
@@ -314,64 +245,3 @@ def _apply_one(
         duration=timedelta(seconds=elapsed() - started_at),
         was_found=was_found,
     )
-
-
-def _revert_one(sending: Sending, file: DownFile) -> None:
-    table, name = quoted(sending.table), as_text(file.name)
-    whole = _joined(
-        CREATE_RECORD_TABLE,
-        # Malformed JSON is the one error that plain SQL can raise: of two sendings the second must fail.
-        f"SELECT json(CASE WHEN EXISTS (SELECT 1 FROM {table} WHERE name = {name}) THEN '1' ELSE 'not applied' END);",
-        *_closed(file.sql, file.statements),
-        f"DELETE FROM {table} WHERE name = {name};",
-        f"DELETE FROM {RECORD_TABLE} WHERE name = {name};",
-    )
-    try:
-        sending.run(file.name, whole, len(file.statements), is_done=lambda row: row is None)
-    except ApiRefused as error:
-        raise _failed(
-            sending, file.path, file.statements, error, did_stay=lambda row: row is None, name=file.name
-        ) from error
-
-
-def _failed(
-    sending: Sending,
-    path: Path,
-    statements: Sequence[Statement],
-    error: ApiRefused,
-    *,
-    name: str,
-    did_stay: Callable[[AppliedRow | None], bool],
-    before: tuple[str, ...] = (),
-) -> MigrationFailed:
-    number = None
-    try:
-        stored = sending.look()
-    except (TryLater, OutcomeUnknown, ApiRefused):
-        aftermath = "whether something of it stayed could not be looked up"
-    else:
-        number = locate(statements, error.message, stored.schema)
-        stayed = did_stay(stored.row(name))
-        aftermath = "a part of it STAYED in the database" if stayed else "nothing of it stayed in the database"
-    what = (
-        f"{path}: one of its {len(statements)} statements failed: {error.message}"
-        if number is None
-        else describe_failure(path, statements, number, error.message)
-    )
-    kept = f"; applied before it, and kept: {', '.join(before)}" if before else ""
-    return MigrationFailed(
-        f"{what}; {aftermath}{kept}",
-        statement=number,
-        applied=before,
-        bookmark=bookmark_of(sending.d1, sending.database_id) if before else None,
-        hint="Correct the file and run it again.",
-    )
-
-
-def _closed(sql: str, statements: Sequence[Statement]) -> tuple[str, ...]:
-    # A file may end in a comment without a line end, or in a statement without a semicolon.
-    return (sql, ";") if statements and not statements[-1].is_closed else (sql,)
-
-
-def _joined(*parts: str) -> str:
-    return "\n".join(parts)

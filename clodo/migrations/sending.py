@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from clodo.errors import ApiRefused, OutcomeUnknown, TryLater
 from clodo.migrations.plan import AppliedRow
+from clodo.migrations.statements import Statement
 from clodo.migrations.stored import D1, Stored, read_stored
 
 ATTEMPTS = 3
@@ -123,3 +124,14 @@ def bookmark_of(d1: D1, database_id: str) -> str | None:
 def _is_too_large(error: ApiRefused) -> bool:
     # Each statement was measured already, so it is the request.
     return error.status == 413 or "SQLITE_TOOBIG" in error.message
+
+
+def closed(sql: str, statements: Sequence[Statement]) -> tuple[str, ...]:
+    """Return *sql*, closed so that more may follow."""
+    # A file may end in a comment without a line end, or in a statement without a semicolon.
+    return (sql, ";") if statements and not statements[-1].is_closed else (sql,)
+
+
+def joined(*parts: str) -> str:
+    """Return *parts*, each on lines of its own."""
+    return "\n".join(parts)

@@ -21,11 +21,10 @@ from clodo.errors import (
 )
 from clodo.ledger.owners import Owner
 from clodo.migrations import AppliedRow
-from clodo.migrations import databases as migrations
-from clodo.migrations.databases import down_files
 from clodo.migrations.drift import replayed, schema_of
 from clodo.migrations.files import find_migrations
 from clodo.migrations.losses import Losses, count_rows, counted, lost_between, lost_by_running
+from clodo.migrations.reverting import down_files, revert
 from clodo.migrations.stored import RECORD_TABLE, read_stored
 from clodo.releases.migrating import Known, known_databases
 from clodo.releases.recovery import lock_name
@@ -336,7 +335,7 @@ def _carry_out(site: Site, cloudflare: Cloudflare, known: Known, plan: RollbackP
     before = count_rows(d1, plan.database_id, schema_of(known.status.schema))
     way_forward = plan.now
     if plan.way is Way.DOWN_FILES:
-        migrations.revert(
+        revert(
             d1,
             plan.database_id,
             binding.migrations_folder,

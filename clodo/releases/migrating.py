@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -306,8 +306,3 @@ def _raise_if_another_is_live(account: Account, worker: str, version_id: str, wa
             f"{wait}: Cloudflare reports {shares} as live, not {version_id}",
             hint="Look with `clodo portfolio status`, and release again.",
         )
-
-
-def applied_by_database(done: Iterable[Migrated]) -> Mapping[str, list[str]]:
-    """Return database name to the names of the migrations that were applied."""
-    return {item.database: list(item.applied) for item in done}

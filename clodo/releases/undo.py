@@ -26,6 +26,7 @@ from clodo.ledger.journal import Entry, Journal, Phase
 from clodo.migrations import databases as migrations
 from clodo.migrations.contents import Contents, holds_the_same
 from clodo.migrations.files import find_migrations
+from clodo.migrations.reverting import revert
 from clodo.releases.addresses import addresses_of
 from clodo.releases.observed import Observed, observe_triggers, set_triggers
 from clodo.releases.release import Fence
@@ -328,7 +329,7 @@ class Undoing:
         names = ", ".join(applied)
         files = {migration.name: migration for migration in find_migrations(folder, database["pattern"])}
         if all(item in files and files[item].down is not None for item in applied):
-            migrations.revert(
+            revert(
                 self._cloudflare.d1,
                 database["id"],
                 folder,
