@@ -8,7 +8,8 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
-from clodo.releases.database_rollback import RollbackPlan, RolledBack, Wanted, Way
+from clodo.releases.database_rollback import RolledBack
+from clodo.releases.database_rollback_plan import RollbackPlan, Wanted, Way
 from tasks.databases import plan_database_rollback, report_rolled_back, take_database_back
 from tasks.sites import open_site
 

@@ -14,7 +14,8 @@ from prefect.events import emit_event
 from clodo.backups.rehearsal_rows import SnapshotRows
 from clodo.migrations import RowSource
 from clodo.releases.database_creation import Created, create_databases
-from clodo.releases.database_rollback import RollbackPlan, RolledBack, Wanted, plan_rollback, roll_back_database
+from clodo.releases.database_rollback import RolledBack, roll_back_database
+from clodo.releases.database_rollback_plan import RollbackPlan, Wanted, plan_rollback
 from clodo.releases.database_sync import Sync, Synced
 from clodo.releases.migrating import Choice, Migrated, migrate_target, rehearse_target
 from clodo.releases.site import Site

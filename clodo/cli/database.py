@@ -235,7 +235,7 @@ def rollback(
     Exit status: 0 done (or shown, with --dry-run), 1 failed and left nothing, 2 usage, 4 declined, or migrated since
     it was shown, 10 no such target, database or way back, 11 locked, 12 not authorised, 75 try later.
     """
-    from clodo.releases.database_rollback import RollbackPlan, Way
+    from clodo.releases.database_rollback_plan import RollbackPlan, Way
 
     loaded = open_workspace(context, workspace)
     found = loaded.find(target)
@@ -300,10 +300,12 @@ def create(
     Exit status: 0 there and bound, 1 failed, 2 bad configuration, or several of that name, 10 no such target, binding
     or id, 12 not authorised, 75 try later.
     """
+    from clodo.releases.database_creation import JURISDICTIONS, LOCATIONS
+
     loaded = open_workspace(context, workspace)
     found = loaded.find(target)
-    _raise_unless_known("--location", location, ("wnam", "enam", "weur", "eeur", "apac", "oc"))
-    _raise_unless_known("--jurisdiction", jurisdiction, ("eu", "fedramp"))
+    _raise_unless_known("--location", location, LOCATIONS)
+    _raise_unless_known("--jurisdiction", jurisdiction, JURISDICTIONS)
     with prefect_for(context, loaded.root):
         from flows.create_databases import create_databases as flow
 

@@ -9,7 +9,7 @@ from clodo.cli.output import say, show, show_json, show_table
 
 if TYPE_CHECKING:
     from clodo.migrations.drift import Drift
-    from clodo.releases.database_rollback import RollbackPlan
+    from clodo.releases.database_rollback_plan import RollbackPlan
     from clodo.releases.database_sync import Synced
     from clodo.releases.migrating import DatabaseStatus, Migrated
 

@@ -14,6 +14,7 @@ from clodo.workspace.targets import Target
 from clodo.workspace.workspace import Workspace
 
 LOCATIONS = ("wnam", "enam", "weur", "eeur", "apac", "oc")
+JURISDICTIONS = ("eu", "fedramp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def create_databases(
 
         location: Where a new one's primary should be: one of LOCATIONS.
 
-        jurisdiction: ``eu`` or ``fedramp``; goes before *location*.
+        jurisdiction: One of JURISDICTIONS; goes before *location*.
 
     Raises:
         AmbiguousName: The account has several databases of that name.

@@ -9,7 +9,8 @@ import pytest
 from clodo.errors import DatabaseNotFound, MigrationFailed, OutcomeUnknown, PlanIsStale, Refused, ReleaseFailed
 from clodo.migrations import Which
 from clodo.releases.database_creation import create_databases
-from clodo.releases.database_rollback import Wanted, Way, plan_rollback, roll_back_database
+from clodo.releases.database_rollback import roll_back_database
+from clodo.releases.database_rollback_plan import Wanted, Way, plan_rollback
 from clodo.releases.migrating import Choice, migrate_target, rehearse_target
 from clodo.releases.outcome import Ending
 
