@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -211,11 +212,14 @@ class Engine:
 
     # --- running ------------------------------------------------------------------------------------------------------
 
-    def run(self, statements: Sequence[Statement]) -> list[list[Result]]:
+    def run(self, statements: Sequence[Statement], *, patience: timedelta | None = None) -> list[list[Result]]:
         """
         Run *statements* in one transaction, all or none.
 
         Each may hold several, separated by semicolons; then only the last of them may have parameters.
+
+        Args:
+            patience: How long it may take; None for D1's own limit.
 
         Returns:
             For each of *statements*, the results of the single statements in it.
@@ -233,6 +237,8 @@ class Engine:
         if count > self.limits.statements_per_call:
             raise StatementFailed(f"too many statements: {count} of at most {self.limits.statements_per_call}")
         with self.transaction(limited=True):
+            if patience is not None:
+                self._deadline = time.monotonic() + patience.total_seconds()
             return [[self.execute(piece) for piece in group] for group in groups]
 
     @contextmanager

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -31,6 +32,8 @@ class JobThread:
     def __init__(self, name: str) -> None:
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._waiting = 0
+        #: Held while a job runs, by whichever thread runs it.
+        self._running = threading.Lock()
         self._done: WeakKeyDictionary[asyncio.AbstractEventLoop, deque[_Done]] = WeakKeyDictionary()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -65,6 +68,16 @@ class JobThread:
         self._jobs.put(work)
         return await future
 
+    @contextmanager
+    def borrowed(self) -> Iterator[bool]:
+        """Let the caller do a job itself, which spares two changes of thread: True unless there are others."""
+        is_free = self._waiting == 0 and self._jobs.empty() and self._running.acquire(blocking=False)
+        try:
+            yield is_free
+        finally:
+            if is_free:
+                self._running.release()
+
     def post(self, job: Callable[[], None]) -> None:
         """Queue a job whose end nobody waits for."""
         self._jobs.put(job)
@@ -87,7 +100,8 @@ class JobThread:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             try:
-                job()
+                with self._running:
+                    job()
             except Exception:
                 # Of a posted job: nobody else hears of it, and the next jobs must be done.
                 logger.exception("job failed", thread=self._thread.name)

@@ -4,31 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
-from clodo.emulator.d1.engine import Engine
-from clodo.emulator.d1.history import History, HistoryDamaged, Origin, Position
+from clodo.emulator.d1.engine import Engine, OutOfTime, Result
+from clodo.emulator.d1.history import Commit, History, HistoryDamaged, Origin, Position
 from clodo.emulator.d1.jobs import JobThread
 from clodo.emulator.d1.limits import Limits
-from clodo.emulator.runtime.ports import StatementFailed
+from clodo.emulator.runtime.ports import Statement, StatementFailed
 
 logger = structlog.get_logger(__name__)
 
 Answer = TypeVar("Answer")
+
+#: How long a read may keep everybody else waiting; what takes longer is left to the database's thread.
+MOMENT = timedelta(milliseconds=2)
+#: How long a database is then not tried at once again.
+SLOW_SECONDS = 1.0
 
 
 class DatabaseBusy(StatementFailed):
     """An export or an import has the database to itself."""
 
 
+def is_plain_read(statement: Statement) -> bool:
+    """Say whether *statement* is a single SELECT, by its first word; anything else it may be only waits longer."""
+    text = statement.sql.strip()
+    return text[:6].upper() == "SELECT" and ";" not in text[:-1]
+
+
 class OpenDatabase:
     """
-    A database in use: its engine and its history, touched by one thread only.
+    A database in use: its engine and its history, touched by one thread at a time.
 
     Args:
         folder: Of its files.
@@ -58,6 +70,7 @@ class OpenDatabase:
         self._after = after
         self._thread = JobThread(f"d1-{folder.name}")
         self._rotating = False
+        self._slow_until = 0.0
         self._history: History | None = None
         self._engine: Engine | None = None
         self.generation_bytes = limits.generation_bytes
@@ -102,6 +115,28 @@ class OpenDatabase:
     async def call(self, job: Callable[[], Answer]) -> Answer:
         """Run *job* on the database's thread, after those before it."""
         return await self._thread.call(job)
+
+    def read_at_once(self, statements: Sequence[Statement]) -> tuple[list[list[Result]], Commit] | None:
+        """
+        Run a plain read here and now, and return its results and the state they are of.
+
+        Returns:
+            None when it must be queued: it isn't a plain read, others come first, or it takes longer than a moment.
+
+        Raises:
+            StatementFailed: SQLite, or D1's rules, refuse it.
+        """
+        if time.monotonic() < self._slow_until or not all(map(is_plain_read, statements)):
+            return None
+        with self._thread.borrowed() as is_free:
+            if not is_free or self._engine is None or self._history is None:
+                return None
+            try:
+                return self._engine.run(statements, patience=MOMENT), self._history.newest
+            except OutOfTime:
+                # Nothing was changed: the thread begins anew, and this database is known to be slow for a while.
+                self._slow_until = time.monotonic() + SLOW_SECONDS
+                return None
 
     def begin_generation(self, origin: Origin, parent: Position) -> None:
         """Continue from a state as a new generation; whatever happens, the database is open again afterwards."""

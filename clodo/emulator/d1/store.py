@@ -220,7 +220,10 @@ class Databases:
         opened.raise_if_busy()
         began = time.perf_counter()
         try:
-            groups, commit = await opened.call(lambda: (opened.engine.run(statements), opened.history.newest))
+            at_once = opened.read_at_once(statements)
+            if at_once is None:
+                at_once = await opened.call(lambda: (opened.engine.run(statements), opened.history.newest))
+            groups, commit = at_once
         except StatementFailed as error:
             self._count_refused(database, statements, error, time.perf_counter() - began)
             raise
