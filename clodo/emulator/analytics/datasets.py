@@ -69,12 +69,14 @@ _INVOCATION_SUMS = {
     # GB-seconds at 128 MB, what a Worker may use.
     "duration": "wall_us / 1e6 * 0.128",
     "requestDuration": "wall_us",
+    "responseBodySize": "bytes",
 }
-_INVOCATION_TIMES = {
+_INVOCATION_FIGURES = {
     "cpuTime": "cpu_us",
     "wallTime": "wall_us",
     "duration": "wall_us / 1e6 * 0.128",
     "requestDuration": "wall_us",
+    "responseBodySize": "bytes",
 }
 _INVOCATION_DIMENSIONS = {
     "scriptName": "script",
@@ -103,11 +105,11 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
             _INVOCATION_DIMENSIONS,
             {
                 "sum": _INVOCATION_SUMS,
-                "avg": {**_INVOCATION_TIMES, "subrequests": "subrequests"},
-                "max": _INVOCATION_TIMES,
-                "min": _INVOCATION_TIMES,
+                "avg": {**_INVOCATION_FIGURES, "subrequests": "subrequests"},
+                "max": _INVOCATION_FIGURES,
+                "min": _INVOCATION_FIGURES,
             },
-            _INVOCATION_TIMES,
+            _INVOCATION_FIGURES,
             only="script NOT LIKE 'pages-worker--%'",
             horizon_seconds=WORKERS_HORIZON_SECONDS,
         ),
@@ -116,7 +118,7 @@ DATASETS: Mapping[str, Dataset] = MappingProxyType(
             "invocations",
             _INVOCATION_DIMENSIONS,
             {"sum": _INVOCATION_SUMS},
-            _INVOCATION_TIMES,
+            _INVOCATION_FIGURES,
             only="script LIKE 'pages-worker--%'",
             horizon_seconds=WORKERS_HORIZON_SECONDS,
         ),

@@ -65,9 +65,9 @@ class Recorder:
         if lease.instance.in_flight <= 1 or pid not in self._measured:
             self._measure(pid)
 
-    def ended(self, lease: Lease, *, event: str, status: str, seconds: float) -> None:
+    def ended(self, lease: Lease, *, event: str, status: str, seconds: float, size: int = 0) -> None:
         """
-        Count one run of a version.
+        Count one run of a version, whose response's body had *size* bytes.
 
         Its CPU time is what the process has used since the last run ended there: exact while one runs at a time,
         and right in sum when several do.
@@ -85,6 +85,7 @@ class Recorder:
                 self._subrequests.pop(spec.version_id, 0),
                 round(seconds * 1e6),
                 round(self._measure(lease.workerd.pid) * 1e6),
+                size,
             )
         )
 

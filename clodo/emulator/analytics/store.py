@@ -15,6 +15,8 @@ import apsw
 MAX_ROWS = 200_000
 #: Rows waiting in memory before they are written: a kill loses no more than these, and they are only figures.
 MAX_PENDING = 2_000
+#: Of the tables; facts of another one are dropped, they are only figures.
+SCHEMA_VERSION = 2
 
 Value: TypeAlias = "str | int | float | None"
 
@@ -32,6 +34,8 @@ class Invocation:
         subrequests: Requests that the Worker sent out meanwhile.
 
         wall_us, cpu_us: Microseconds.
+
+        bytes: Of the response's body.
     """
 
     table: ClassVar = "invocations"
@@ -45,6 +49,7 @@ class Invocation:
     subrequests: int
     wall_us: int
     cpu_us: int
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,11 @@ class Facts:
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.create_aggregate_function("quantile", _Quantile)
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone() or (0,)
+        if version != SCHEMA_VERSION:
+            for kind in KINDS:
+                self._connection.execute(f"DROP TABLE IF EXISTS {kind.table}")
+            self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         for kind in KINDS:
             columns = ", ".join(column.name for column in fields(kind))
             self._connection.execute(

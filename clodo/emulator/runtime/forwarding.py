@@ -68,11 +68,14 @@ class Outcome:
         status: Of the response that was begun; 0 if none was.
 
         started: Whether the client has got a response's head, so that no error page can be sent any more.
+
+        size: Bytes of the body that were sent on.
     """
 
     ending: Ending
     status: int = 0
     started: bool = False
+    size: int = 0
 
 
 class Upstream:
@@ -163,6 +166,7 @@ class Upstream:
                 chunk = await reader.readany()
                 if not chunk and reader.at_eof():
                     break
+                outcome.size += len(chunk)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except (aiohttp.ClientError, ConnectionError):

@@ -147,7 +147,8 @@ async def pass_to_version(
             seconds = time.monotonic() - began
             runtime.wall_times.note(ray.removesuffix(f"-{COLO}"), seconds * 1000)
             if runtime.recorder is not None:
-                runtime.recorder.ended(lease, event="fetch", status=_status_of(outcome, lease), seconds=seconds)
+                status = _status_of(outcome, lease)
+                runtime.recorder.ended(lease, event="fetch", status=status, seconds=seconds, size=outcome.size)
             await _conclude(lease, outcome, scope, send, extra, host, ray)
             if outcome.ending is Ending.BROKE_OFF and lease.workerd.is_over_limit:
                 # The process that would have told of it is gone.

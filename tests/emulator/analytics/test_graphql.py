@@ -75,8 +75,9 @@ def shop(account: CloudAccount) -> CloudAccount:
 def test_requests_errors_and_times_of_a_worker(shop: CloudAccount) -> None:
     """Requests, errors, subrequests and quantiles are those of the requests that were made, by status and version."""
     host = shop.hostname("shop")
-    for path in ("/", "/", "/spin", "/own-500", "/throw", "/store"):
+    for path in ("/", "/", "/own-500", "/throw", "/store"):
         shop.visit(host, path)
+    spun = shop.visit(host, "/spin").text
 
     found = ask(
         shop,
@@ -85,7 +86,7 @@ def test_requests_errors_and_times_of_a_worker(shop: CloudAccount) -> None:
           all: workersInvocationsAdaptive(
             limit: 100, filter: {scriptName: "shop", datetime_geq: $start, datetime_leq: $end}
           ) {
-            sum { requests errors subrequests wallTime cpuTimeUs }
+            sum { requests errors subrequests wallTime cpuTimeUs responseBodySize }
             quantiles { cpuTimeP50 cpuTimeP999 wallTimeP50 wallTimeP999 }
           }
           byStatus: workersInvocationsAdaptive(limit: 100, orderBy: [sum_requests_DESC], filter: {
@@ -98,6 +99,7 @@ def test_requests_errors_and_times_of_a_worker(shop: CloudAccount) -> None:
     (total,) = found["all"]
     assert total["sum"]["requests"] == 6
     assert total["sum"]["errors"] == 1
+    assert total["sum"]["responseBodySize"] == 2 * len("hello") + len(spun) + len("mine") + len("value")
     # One statement, two of KV.
     assert total["sum"]["subrequests"] == 3
     assert 5_000 < total["sum"]["cpuTimeUs"] <= total["sum"]["wallTime"] * 4

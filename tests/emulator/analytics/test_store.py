@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,6 +53,18 @@ def test_facts_are_there_after_a_restart(tmp_path: Path) -> None:
     assert list(again.rows("SELECT count(*) FROM key_operations", ())) == [(1,)]
     assert path.stat().st_mode & 0o777 == 0o600
     again.close()
+
+
+def test_facts_of_an_older_shape_are_dropped(tmp_path: Path) -> None:
+    """A file that another version wrote is begun anew: they are only figures."""
+    connection = apsw.Connection(str(tmp_path / "analytics.db"))
+    connection.execute("CREATE TABLE key_operations(old); INSERT INTO key_operations VALUES (1)")
+    connection.close()
+    facts = Facts(tmp_path / "analytics.db")
+    facts.add(operation(1))
+
+    assert list(facts.rows("SELECT at FROM key_operations", ())) == [(1,)]
+    facts.close()
 
 
 @settings(max_examples=30, deadline=None)
