@@ -246,9 +246,8 @@ def differences(site: Site, targets: Iterable[Target]) -> dict[Target, tuple[Com
         ClodoError: An account can't be asked.
     """
     workspace = site.workspace
-    marked = {
-        target: _marked(site.fingerprint_key, kept_secrets(workspace, target)) for target in site.workspace.targets
-    }
+    kept = {target: kept_secrets(workspace, target) for target in site.workspace.targets}
+    marked = {target: _marked(site.fingerprint_key, values) for target, values in kept.items()}
     by_name = {str(target): marks for target, marks in marked.items()}
     found: dict[Target, tuple[Compared, ...]] = {}
     for target in targets:
@@ -258,6 +257,10 @@ def differences(site: Site, targets: Iterable[Target]) -> dict[Target, tuple[Com
         except WorkerNotFound:
             on_worker = []
         brought = {record.name: record.live_fingerprint for record in site.ledger.secrets.all(str(target))}
+        live = site.ledger.live.get(str(target))
+        # A release that another process finished noted them all together.
+        if live and live.secrets_fingerprint == fingerprints.fingerprint(site.fingerprint_key, kept[target]):
+            brought = marked[target]
         found[target] = compare(
             needed=needed_names(workspace, target),
             kept=marked[target],

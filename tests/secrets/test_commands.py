@@ -156,6 +156,7 @@ def test_secrets_come_through_a_pipe_and_only_those_that_are_declared(shop, monk
     assert [(row.action, row.detail["names"]) for row in rows] == [("secrets-kept", ["JWT_KEY"])] * 2
 
 
+@pytest.mark.exhaustive
 def test_what_is_kept_is_not_made_again_by_mistake(shop):
     """A second generate is refused, with a way that refuses nobody; so are names that nobody declared."""
     shop.told("secrets", "generate", TARGET, "JWT_KEY")

@@ -105,6 +105,7 @@ def test_a_token_can_live_in_the_keyring(shop, in_memory, monkeypatch):
     assert "nobody-issued" not in refused
 
 
+@pytest.mark.exhaustive
 def test_a_token_that_is_rolled_stays_where_it_is_kept(shop, in_memory):
     """In the keyring it stays in the keyring."""
     with_reference = {
