@@ -448,4 +448,6 @@ def test_any_one_value_can_be_changed_or_taken_away(file, data):
     assert read_document(file, content=edit.after).data == changed(read_document(file).data, change)
     if isinstance(change, Put) and not isinstance(whole, dict | list):
         original = edit.before.decode()
-        assert [comment for comment in comments_of(file, original) if comment and comment not in after(edit)] == []
+        # What looks like a comment may be in the very string that is replaced.
+        lost = [comment for comment in comments_of(file, original) if comment and comment not in after(edit)]
+        assert [comment for comment in lost if comment.strip("\"'") not in str(whole)] == []
