@@ -13,7 +13,7 @@ Everything that can go wrong, as facts.
     ├── NotFound                                             10
     │   ├── TargetNotFound   ServiceNotFound   ReleaseNotFound
     │   ├── WorkerNotFound   VersionNotFound   NoWayBack
-    │   ├── DatabaseNotFound NamespaceNotFound ZoneNotFound
+    │   ├── DatabaseNotFound NamespaceNotFound ZoneNotFound BucketNotFound
     │   └── SnapshotNotFound       no manifest of this id in the vault
     ├── LockHeld                   who, since when, until     11
     │   └── LockLost               ours was taken over        11
@@ -135,6 +135,10 @@ class DatabaseNotFound(NotFound):
 
 class NamespaceNotFound(NotFound):
     """The account has no such KV namespace."""
+
+
+class BucketNotFound(NotFound):
+    """The account has no such R2 bucket."""
 
 
 class ZoneNotFound(NotFound):

@@ -103,7 +103,7 @@ def seal(chunks: Iterable[bytes], target: Path, recipients: Sequence[pyrage.x255
     try:
         with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             written = _Written(file)
-            source = _Source(_compressed(plain))
+            source = Source(_compressed(plain))
             try:
                 pyrage.encrypt_io(source, written, list(recipients))
             except (OSError, pyrage.EncryptError):
@@ -138,7 +138,7 @@ def unseal(
         raise IdentityMissing(f"No age identity is given that would open {what}", hint="Give --identity FILE.")
     failure: list[BaseException] = []
     reading, writing = os.pipe()
-    reader = _Source(iter(source))
+    reader = Source(iter(source))
 
     def decrypt() -> None:
         try:
@@ -164,7 +164,7 @@ def unseal(
     _raise_what_failed(reader, failure, what)
 
 
-def _raise_what_failed(reader: _Source, failure: Sequence[BaseException], what: str) -> None:
+def _raise_what_failed(reader: Source, failure: Sequence[BaseException], what: str) -> None:
     reader.raise_if_failed()
     if not failure:
         return
@@ -198,8 +198,8 @@ class _Measured:
             yield chunk
 
 
-class _Source:
-    """Chunks as a file that can be read; remembers what went wrong while it was."""
+class Source:
+    """Chunks as a file that can be read; remembers what went wrong meanwhile."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
@@ -207,6 +207,7 @@ class _Source:
         self._failure: BaseException | None = None
 
     def read(self, size: int = -1) -> bytes:
+        """Return up to *size* bytes; none at the end."""
         try:
             while not self._held:
                 chunk = next(self._chunks, None)
@@ -221,9 +222,11 @@ class _Source:
         return bytes(taken)
 
     def readable(self) -> bool:
+        """Say that it can be."""
         return True
 
     def raise_if_failed(self) -> None:
+        """Raise what went wrong while it was read."""
         if self._failure is not None:
             raise self._failure
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class ZoneResource:
         """Nobody can tell more cheaply than by reading it."""
         return False
 
-    def capture(self, target: Path, recipients: Recipients) -> Captured:
+    def capture(self, target: Path, recipients: Recipients, kept: Collection[str] = ()) -> Captured:
         """Read the zone and all its records."""
         self._records = 0
         sealed = seal(self._lines(), target, recipients)

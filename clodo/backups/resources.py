@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,23 @@ Recipients = Sequence[pyrage.x25519.Recipient]
 
 
 @dataclass(frozen=True, slots=True)
+class Pack:
+    """
+    Another archive of the same resource, which later snapshots may use again.
+
+    Attributes:
+        id: The resource's, a slash, and what tells its packs apart.
+
+        file: Where it lies, beside the resource's own.
+    """
+
+    id: str
+    file: Path
+    sealed: Sealed
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Captured:
     """
     A resource that was read into a file.
@@ -24,12 +41,18 @@ class Captured:
         requests: How many requests of the API it took.
 
         facts: What the manifest says of it, by kind.
+
+        packs: What was written beside it.
+
+        kept: Ids of earlier packs that it still needs.
     """
 
     sealed: Sealed
     exactness: Exactness
     requests: int
     facts: Mapping[str, Any] = field(default_factory=dict)
+    packs: tuple[Pack, ...] = ()
+    kept: tuple[str, ...] = ()
 
 
 class Resource(Protocol):
@@ -62,9 +85,12 @@ class Resource(Protocol):
         """Say whether it is provably as it was when *archive* was made; False when nobody can tell cheaply."""
         ...
 
-    def capture(self, target: Path, recipients: Recipients) -> Captured:
+    def capture(self, target: Path, recipients: Recipients, kept: Collection[str] = ()) -> Captured:
         """
-        Read it into the file *target*, sealed for *recipients*.
+        Read it into the file *target*, sealed for *recipients*; packs go beside it.
+
+        Args:
+            kept: Ids of packs of earlier snapshots that are still there, for those who have such.
 
         Raises:
             NotFound: It isn't there.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from clodo.backups.d1.capture import DatabaseResource
 from clodo.backups.dns import ZoneResource
 from clodo.backups.kv.capture import NamespaceResource
 from clodo.backups.manifest import Kind, Missing
+from clodo.backups.r2.capture import BucketResource
+from clodo.backups.r2.memory import Memory
 from clodo.backups.resources import Resource
 from clodo.backups.workers import WorkerResource
 from clodo.cloudflare.budget import Lane
@@ -83,7 +86,7 @@ def select_resources(
     kinds: Collection[Kind],
 ) -> Selected:
     """Find what the targets' bindings name; each resource once, however many name it."""
-    found = _Finder(kinds, workspace.portfolio.backups.passes)
+    found = _Finder(kinds, workspace.portfolio.backups.passes, workspace.state_dir / "backups" / "buckets")
     for target in targets:
         config = workspace.effective(target)
         account = account_of(target)
@@ -91,6 +94,8 @@ def select_resources(
             found.database(account, str(target), database.database_id, database.database_name)
         for namespace in config.namespaces:
             found.namespace(account, str(target), namespace.namespace_id, namespace.title)
+        for bucket in config.buckets:
+            found.bucket(account, str(target), bucket.bucket_name)
         zones = _zones_of(account, config) if {Kind.DNS, Kind.WORKER} & set(kinds) else ()
         for zone in zones:
             found.zone(account, str(target), zone)
@@ -101,8 +106,9 @@ def select_resources(
 class _Finder:
     """Collects resources by kind, account and id."""
 
-    def __init__(self, kinds: Collection[Kind], passes: int) -> None:
+    def __init__(self, kinds: Collection[Kind], passes: int, memories: Path) -> None:
         self._kinds = kinds
+        self._memories = memories
         self._passes = passes
         self._resources: dict[tuple[Kind, str, str], tuple[Resource, list[str]]] = {}
         self._missing: dict[tuple[Kind, str], Missing] = {}
@@ -120,6 +126,12 @@ class _Finder:
             return NamespaceResource(view, found, title)
 
         self._add(Kind.KV, account, target, title, lambda: namespace_id or account.namespaces(title), make)
+
+    def bucket(self, account: AccountView, target: str, name: str) -> None:
+        def make(view: Cloudflare, found: str) -> Resource:
+            return BucketResource(view, found, Memory(self._memories / f"{view.account_id}-{found}.jsonl"))
+
+        self._add(Kind.R2, account, target, name, lambda: name, make)
 
     def zone(self, account: AccountView, target: str, zone: Zone) -> None:
         def make(view: Cloudflare, found: str) -> Resource:

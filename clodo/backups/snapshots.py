@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from clodo.backups.archive import recipient
+from clodo.backups.archive import Sealed, recipient
 from clodo.backups.manifest import Archive, Exactness, Kind, Manifest, Missing
 from clodo.backups.resources import Resource
 from clodo.backups.signing import Signer
@@ -115,12 +115,15 @@ class SnapshotTaker:
         known = self._known(order)
         self._work.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-        def one(resource: Resource) -> Archive | Missing:
+        def one(resource: Resource) -> list[Archive] | Missing:
             return self._one(snapshot, resource, order.recipients, known)
 
         with ThreadPoolExecutor(self._workers, thread_name_prefix="backup") as pool:
             outcomes = list(pool.map(one, order.resources))
-        archives = sorted((item for item in outcomes if isinstance(item, Archive)), key=lambda archive: archive.key)
+        archives = sorted(
+            (archive for item in outcomes if not isinstance(item, Missing) for archive in item),
+            key=lambda archive: archive.key,
+        )
         missing = [*order.missing, *(item for item in outcomes if isinstance(item, Missing))]
         missing += [
             Missing(archive.kind, f"{archive.name}.{item['name']}", item["why"])
@@ -180,25 +183,32 @@ class SnapshotTaker:
         resource: Resource,
         recipients: tuple[str, ...],
         known: Mapping[tuple[str, str, str], Archive],
-    ) -> Archive | Missing:
+    ) -> list[Archive] | Missing:
+        """Return the resource's archive, then those of its packs."""
         key = (resource.kind.value, resource.account_id, resource.id)
         label = f"{resource.kind.value}/{resource.name}"
-        before = known.get(key)
+        earlier = self._earlier(resource, known)
+        before = earlier.pop(resource.id, None)
         try:
-            if before is not None and self._is_everywhere(before) and resource.is_unchanged_since(before):
+            packs = list(before.facts.get("packs", ())) if before is not None else []
+            if before is not None and earlier.keys() >= set(packs) and resource.is_unchanged_since(before):
                 self._tell(f"{label}: unchanged since {before.captured_in}")
-                return replace(before, targets=resource.targets, name=resource.name)
-            archive = self._finished(snapshot, resource, recipients) or self._capture(snapshot, resource, recipients)
+                same = [before, *(earlier[pack] for pack in packs)]
+                return [replace(item, targets=resource.targets) for item in same]
+            work = self._finished(snapshot, resource, recipients)
+            if work is None:
+                work = self._capture(snapshot, resource, recipients, earlier.keys())
         except (BadUsage, NotAuthorised, Interrupted, NoSpaceLeft, VaultUnavailable):
             # No other resource would fare better.
             raise
         except ClodoError as error:
             self._tell(f"{label}: not backed up: {error.message}")
             return Missing(resource.kind, resource.name, error.message)
-        if before is not None and before.plain_sha256 == archive.plain_sha256 and self._is_everywhere(before):
+        kept = [replace(earlier[pack], targets=resource.targets) for pack in work.kept]
+        (archive, file), *fresh = work.archives
+        if before is not None and before.plain_sha256 == archive.plain_sha256:
             self._tell(f"{label}: the same as in {before.captured_in}")
-            shutil.rmtree(self._folder(key), ignore_errors=True)
-            return replace(
+            archive = replace(
                 archive,
                 parts=before.parts,
                 sha256=before.sha256,
@@ -206,58 +216,74 @@ class SnapshotTaker:
                 plain_size=before.plain_size,
                 captured_in=before.captured_in,
             )
-        return self._store(archive)
+        else:
+            archive = self._store(archive, self._folder(key) / file)
+        return [archive, *kept, *(self._store(pack, self._folder(key) / file) for pack, file in fresh)]
 
-    def _capture(self, snapshot: str, resource: Resource, recipients: tuple[str, ...]) -> Archive:
+    def _earlier(self, resource: Resource, known: Mapping[tuple[str, str, str], Archive]) -> dict[str, Archive]:
+        """Return the archives of the resource and its packs that are still in every vault, by id."""
+        return {
+            archive.id: archive
+            for archive in known.values()
+            if (archive.kind, archive.account_id) == (resource.kind, resource.account_id)
+            and (archive.id == resource.id or archive.facts.get("pack_of") == resource.id)
+            and self._is_everywhere(archive)
+        }
+
+    def _capture(self, snapshot: str, resource: Resource, recipients: tuple[str, ...], kept: Collection[str]) -> _Work:
         label = f"{resource.kind.value}/{resource.name}"
         self._tell(f"{label}: reading")
         folder = self._folder((resource.kind.value, resource.account_id, resource.id))
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True)
         began, captured_at = self._clock.monotonic(), self._now()
-        captured = resource.capture(folder / "archive.age", [recipient(text) for text in recipients])
-        sealed = captured.sealed
-        archive = Archive(
-            kind=resource.kind,
-            account_id=resource.account_id,
-            id=resource.id,
-            name=resource.name,
-            parts=(),
-            sha256=sealed.sha256,
-            size=sealed.size,
-            plain_sha256=sealed.plain_sha256,
-            plain_size=sealed.plain_size,
-            captured_in=snapshot,
-            captured_at=captured_at,
-            seconds=round(self._clock.monotonic() - began, 3),
-            requests=captured.requests,
-            exactness=captured.exactness,
-            targets=resource.targets,
-            facts=captured.facts,
-        )
-        entry = {"archive": archive.to_json(), "recipients": sorted(recipients)}
-        fresh = folder / "entry.json.new"
-        fresh.write_text(json.dumps(entry), encoding="utf-8")
-        fresh.replace(folder / "entry.json")
-        self._tell(f"{label}: read {sealed.plain_size:,} bytes in {captured.requests} requests")
-        return archive
+        captured = resource.capture(folder / "archive.age", [recipient(text) for text in recipients], kept)
+        seconds = round(self._clock.monotonic() - began, 3)
 
-    def _finished(self, snapshot: str, resource: Resource, recipients: tuple[str, ...]) -> Archive | None:
+        def archive_of(ident: str, name: str, sealed: Sealed, requests: int, facts: Mapping[str, Any]) -> Archive:
+            return Archive(
+                kind=resource.kind,
+                account_id=resource.account_id,
+                id=ident,
+                name=name,
+                parts=(),
+                sha256=sealed.sha256,
+                size=sealed.size,
+                plain_sha256=sealed.plain_sha256,
+                plain_size=sealed.plain_size,
+                captured_in=snapshot,
+                captured_at=captured_at,
+                seconds=seconds,
+                requests=requests,
+                exactness=captured.exactness,
+                targets=resource.targets,
+                facts=facts,
+            )
+
+        whole = archive_of(resource.id, resource.name, captured.sealed, captured.requests, captured.facts)
+        packs = [(archive_of(pack.id, pack.id, pack.sealed, 0, pack.facts), pack.file.name) for pack in captured.packs]
+        work = _Work(((whole, "archive.age"), *packs), captured.kept)
+        work.write(folder, recipients)
+        size = captured.sealed.plain_size + sum(pack.sealed.plain_size for pack in captured.packs)
+        self._tell(f"{label}: read {size:,} bytes in {captured.requests} requests")
+        return work
+
+    def _finished(self, snapshot: str, resource: Resource, recipients: tuple[str, ...]) -> _Work | None:
         """Return what a killed run had finished reading, if nothing changed since."""
         folder = self._folder((resource.kind.value, resource.account_id, resource.id))
-        try:
-            entry = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
-            archive = Archive.from_json(entry["archive"])
-            is_whole = (folder / "archive.age").stat().st_size == archive.size
-        except (OSError, ValueError, KeyError, TypeError):
+        work = _Work.read(folder, recipients)
+        # What needs packs of earlier snapshots is read again: they may be gone by now.
+        if work is None or work.kept or not resource.is_unchanged_since(work.archives[0][0]):
             return None
-        if not is_whole or entry["recipients"] != sorted(recipients) or not resource.is_unchanged_since(archive):
-            return None
-        self._tell(f"{archive.label}: a run before this one had read it")
-        return replace(archive, captured_in=snapshot, targets=resource.targets)
+        self._tell(f"{resource.kind.value}/{resource.name}: a run before this one had read it")
+        return _Work(
+            tuple(
+                (replace(archive, captured_in=snapshot, targets=resource.targets), file)
+                for archive, file in work.archives
+            )
+        )
 
-    def _store(self, archive: Archive) -> Archive:
-        file = self._folder(archive.key) / "archive.age"
+    def _store(self, archive: Archive, file: Path) -> Archive:
         for vault in self._vaults:
             parts = vault.store_archive(file)
             self._tell(f"{archive.label}: stored {archive.size:,} bytes in the vault {vault.name}")
@@ -277,6 +303,42 @@ class SnapshotTaker:
     def _tell(self, line: str) -> None:
         with self._lock:
             self._say(line)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """
+    Archives that were read and not stored yet, with the names of their files; the resource's own comes first.
+
+    Attributes:
+        kept: Ids of packs of earlier snapshots that it needs.
+    """
+
+    archives: tuple[tuple[Archive, str], ...]
+    kept: tuple[str, ...] = ()
+
+    def write(self, folder: Path, recipients: Sequence[str]) -> None:
+        """Note in *folder* that reading is finished."""
+        entry = {
+            "archives": [{"archive": archive.to_json(), "file": file} for archive, file in self.archives],
+            "kept": list(self.kept),
+            "recipients": sorted(recipients),
+        }
+        fresh = folder / "entry.json.new"
+        fresh.write_text(json.dumps(entry), encoding="utf-8")
+        fresh.replace(folder / "entry.json")
+
+    @classmethod
+    def read(cls, folder: Path, recipients: Sequence[str]) -> _Work | None:
+        """Return what is finished in *folder*; None when nothing is, or when it is sealed for others."""
+        try:
+            entry = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
+            archives = tuple((Archive.from_json(item["archive"]), str(item["file"])) for item in entry["archives"])
+            is_whole = all((folder / file).stat().st_size == archive.size for archive, file in archives)
+            is_for_the_same = entry["recipients"] == sorted(recipients)
+            return cls(archives, tuple(entry["kept"])) if archives and is_whole and is_for_the_same else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
 
 def summary(manifest: Manifest) -> str:

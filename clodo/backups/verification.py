@@ -18,6 +18,7 @@ from clodo.backups.d1.sqlite import compare, restore_to_file
 from clodo.backups.documents import read_documents
 from clodo.backups.kv.lines import read_lines
 from clodo.backups.manifest import Archive, Kind
+from clodo.backups.r2.packs import read_pack
 from clodo.backups.vault import Vault
 from clodo.errors import IdentityMissing, SnapshotDamaged
 
@@ -122,12 +123,13 @@ def verify(
             hint="Give --identity FILE, or verify hashes only.",
         )
     found = Verification(snapshot, vault.name, level)
+    objects: dict[str, dict[str, str]] = {}
     for archive in manifest.archives:
         say(f"{archive.label}: verifying")
         found.archives += 1
         found.bytes += archive.size
         try:
-            _verify_archive(vault, archive, found, identities, scratch)
+            _verify_archive(vault, archive, found, identities, scratch, objects)
         except SnapshotDamaged as error:
             found.findings.append(
                 error.message if error.message.startswith(archive.label) else f"{archive.label}: {error.message}"
@@ -153,7 +155,14 @@ def open_archive(vault: Vault, archive: Archive, identities: Identities) -> Iter
         raise SnapshotDamaged(f"{archive.label}: what is in it is not what was put in")
 
 
-def _verify_archive(vault: Vault, archive: Archive, found: Verification, identities: Identities, scratch: Path) -> None:
+def _verify_archive(
+    vault: Vault,
+    archive: Archive,
+    found: Verification,
+    identities: Identities,
+    scratch: Path,
+    objects: dict[str, dict[str, str]],
+) -> None:
     if found.level is Level.HASHES:
         size = sum(len(chunk) for chunk in vault.read_archive(archive))
         if size != archive.size:
@@ -167,6 +176,11 @@ def _verify_archive(vault: Vault, archive: Archive, found: Verification, identit
             _exhaust(read_script(chunks))
     elif archive.kind is Kind.KV:
         _read_keys(archive, chunks, found)
+    elif archive.kind is Kind.R2 and "pack_of" in archive.facts:
+        _read_pack(chunks, objects.get(archive.id, {}), found)
+    elif archive.kind is Kind.R2:
+        # The index comes before its packs: its id is how theirs begin.
+        _read_index(archive, chunks, objects)
     else:
         _exhaust(read_documents(chunks))
     # The hash is compared at the end of the text, which a reader that has all it wants doesn't reach.
@@ -196,6 +210,29 @@ def _read_keys(archive: Archive, chunks: Iterator[bytes], found: Verification) -
     found.rows += count
     if count != archive.facts["keys"]:
         raise SnapshotDamaged(f"it has {count} keys instead of {archive.facts['keys']}")
+
+
+def _read_index(archive: Archive, chunks: Iterator[bytes], objects: dict[str, dict[str, str]]) -> None:
+    count = 0
+    for _, value in read_documents(chunks):
+        objects.setdefault(value["pack"], {})[value["member"]] = value["sha256"]
+        count += 1
+    if count != archive.facts["objects"] or sorted(objects) != list(archive.facts["packs"]):
+        raise SnapshotDamaged(f"its index has {count} objects instead of {archive.facts['objects']}")
+
+
+def _read_pack(chunks: Iterator[bytes], expected: dict[str, str], found: Verification) -> None:
+    """Compare each object that the index names with what is in the pack."""
+    left = dict(expected)
+    for member, content in read_pack(chunks):
+        digest = hashlib.sha256()
+        for chunk in content:
+            digest.update(chunk)
+        if left.pop(member, digest.hexdigest()) != digest.hexdigest():
+            raise SnapshotDamaged(f"its object {member} is not what was written")
+        found.rows += 1
+    if left:
+        raise SnapshotDamaged(f"{len(left)} objects that the index names are not in it")
 
 
 def _exhaust(items: Iterator[object]) -> None:

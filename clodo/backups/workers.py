@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ class WorkerResource:
         """Nobody can tell: settings, triggers and secrets have no version."""
         return False
 
-    def capture(self, target: Path, recipients: Recipients) -> Captured:
+    def capture(self, target: Path, recipients: Recipients, kept: Collection[str] = ()) -> Captured:
         """Read all that the API tells of it. Assets, and values of secrets, are not among it."""
         self._requests = self._modules = self._versions = 0
         sealed = seal(self._lines(), target, recipients)

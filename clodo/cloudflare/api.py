@@ -246,6 +246,47 @@ class Api:
             Call("GET", path, lambda answer: answer.content, False, enveloped=False, missing=_several(missing))
         )
 
+    def get_file(self, path: str, target: Path, *, missing: Missing | Sequence[Missing] = ()) -> int:
+        """
+        Write the bare bytes at *path* into the file *target*; repeated from the beginning after passing trouble.
+
+        Returns:
+            Its size in bytes.
+        """
+        call = Call("GET", path, lambda answer: answer.content, False, enveloped=False, missing=_several(missing))
+        gives_up_at = self.clock.monotonic() + self._patience.total_seconds()
+
+        def attempt() -> int:
+            wire = self._wire
+            breaker = wire.breakers.of(_host(wire.base_url))
+            breaker.raise_if_open(self.lane)
+            wire.budget.take(self.lane, deadline=timedelta(seconds=max(gives_up_at - self.clock.monotonic(), 0.0)))
+            began = self.clock.monotonic()
+            with breaker.passage(self.lane) as passage:
+                try:
+                    with wire.client.stream("GET", wire.base_url + path) as response:
+                        if not response.is_success:
+                            response.read()
+                        else:
+                            size = _write_all(response, target)
+                except httpx.RequestError as error:
+                    passage.failed()
+                    self._tell(call, 1, began, failure=type(error).__name__)
+                    raise _connection_error(call, error) from error
+                if response.status_code >= 500:
+                    passage.failed()
+                else:
+                    passage.succeeded()
+            envelope = None if response.is_success else _open_envelope(response)
+            refusal = None if response.is_success else _refusal(response, envelope)
+            self._tell(call, 1, began, response=response, code=refusal.code if refusal else 0)
+            self._heed_rates(response)
+            if refusal is not None:
+                self._refuse(call, response, refusal)
+            return size
+
+        return self._repeating("GET", path, gives_up_at, may_repeat=True)(attempt)
+
     def pages(
         self,
         path: str,
@@ -702,6 +743,18 @@ class Api:
                 return done
 
         return self._repeating(method, shown, gives_up_at, may_repeat=True)(attempt)
+
+
+def _write_all(response: httpx.Response, target: Path) -> int:
+    try:
+        with target.open("wb") as file:
+            for chunk in response.iter_bytes(CHUNK_BYTES):
+                file.write(chunk)
+            return file.tell()
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise NoSpaceLeft(f"No space left for {target.name}") from error
+        raise
 
 
 def _given(params: Parameters | None) -> dict[str, str]:

@@ -20,6 +20,7 @@ from clodo.cloudflare.domains import Domains
 from clodo.cloudflare.kv import KV
 from clodo.cloudflare.originals import Originals
 from clodo.cloudflare.queues import Queues
+from clodo.cloudflare.r2 import R2
 from clodo.cloudflare.routes import Routes
 from clodo.cloudflare.schedules import Schedules
 from clodo.cloudflare.scripts import Scripts
@@ -221,6 +222,11 @@ class Cloudflare:
     def kv(self) -> KV:
         """KV namespaces."""
         return KV(self._api)
+
+    @cached_property
+    def r2(self) -> R2:
+        """R2 buckets."""
+        return R2(self._api)
 
     @cached_property
     def originals(self) -> Originals:

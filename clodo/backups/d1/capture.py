@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class DatabaseResource:
         """Compare bookmarks: they differ as soon as anybody wrote."""
         return archive.exactness is Exactness.EXACT and archive.facts.get("bookmark_after") == self._bookmark()
 
-    def capture(self, target: Path, recipients: Recipients) -> Captured:
+    def capture(self, target: Path, recipients: Recipients, kept: Collection[str] = ()) -> Captured:
         """Read all tables, again while others write, at most *passes* times."""
         self._requests = 0
         number = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -47,7 +47,7 @@ class NamespaceResource:
         """Nobody can tell: a list of keys says nothing about their values."""
         return False
 
-    def capture(self, target: Path, recipients: Recipients) -> Captured:
+    def capture(self, target: Path, recipients: Recipients, kept: Collection[str] = ()) -> Captured:
         """Read all keys with their values, metadata and expirations."""
         self._requests = self._keys = self._vanished = 0
         sealed = seal(self._lines(), target, recipients)
