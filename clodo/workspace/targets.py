@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import total_ordering
 
 from clodo.errors import BadUsage, TargetNotFound
 
@@ -13,7 +14,8 @@ _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _TARGET = re.compile(rf"(?P<service>{_PART})(?:@(?P<environment>{_PART})(?:/(?P<customer>{_PART}))?)?")
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@total_ordering
+@dataclass(frozen=True, slots=True)
 class Target:
     """
     A service in an environment, for one customer or for all: the unit that is deployed.
@@ -33,6 +35,14 @@ class Target:
     def __str__(self) -> str:
         tail = f"/{self.customer}" if self.customer is not None else ""
         return f"{self.service}@{self.environment}{tail}"
+
+    def __lt__(self, other: Target) -> bool:
+        # The one for everybody comes before those of customers.
+        return self._order < other._order
+
+    @property
+    def _order(self) -> tuple[str, str, str]:
+        return self.service, self.environment, self.customer or ""
 
     @property
     def slug(self) -> str:

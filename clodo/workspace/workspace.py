@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from clodo.errors import BadConfiguration, Failed, NoSpaceLeft, TargetNotFound
 from clodo.workspace import services as service_finding
+from clodo.workspace.customers import CustomerSettings, customer_targets, read_customers
 from clodo.workspace.documents import did_you_mean
 from clodo.workspace.effective_config import EffectiveConfig
 from clodo.workspace.graph import Graph, Node, Use
@@ -34,7 +35,9 @@ class Workspace:
 
         services: By name.
 
-        targets: Sorted; every service in each of its environments.
+        targets: Sorted; every service in each of its environments, and for each customer that has a section there.
+
+        customers: What their env files say, by customer and environment.
     """
 
     root: Path
@@ -42,6 +45,8 @@ class Workspace:
     services: tuple[Service, ...]
     targets: tuple[Target, ...]
     _effective: Mapping[Target, EffectiveConfig] = field(repr=False)
+    customers: tuple[CustomerSettings, ...] = ()
+    _aliases: Mapping[Target, Target] = field(repr=False, default_factory=dict)
 
     @classmethod
     def load(cls, root: Path | None = None, *, pass_over: PassOver | None = None) -> Workspace:
@@ -63,27 +68,33 @@ class Workspace:
                 f"{root}: no service here; there is no wrangler.toml, wrangler.json or wrangler.jsonc in or below it",
                 hint="Change to the workspace's folder, or add a service.",
             )
+        customers = read_customers(root, pass_over)
         effective: dict[Target, EffectiveConfig] = {}
+        aliases: dict[Target, Target] = {}
         for service in services:
             try:
-                effective |= {
-                    Target(service.name, environment): service.config.for_environment(environment)
-                    for environment in environments_of(service.config, portfolio)
-                }
+                shared, named = targets_of(service.config, portfolio, customers)
             except BadConfiguration as error:
                 if pass_over is None:
                     raise
                 pass_over(error)
+                continue
+            effective |= shared
+            aliases |= named
         if pass_over is None:
             _raise_if_services_are_unknown(portfolio, services)
             _raise_if_workers_clash(portfolio, effective)
-        return cls(root, portfolio, services, tuple(sorted(effective)), MappingProxyType(effective))
+        targets = tuple(sorted(effective))
+        return cls(
+            root, portfolio, services, targets, MappingProxyType(effective), customers, MappingProxyType(aliases)
+        )
 
     def find(self, text: str) -> Target:
         """
         Return the target that *text* names; a bare ``api`` means the default environment.
 
-        A hostname names the target that serves it, by its routes or an older layout's ``domains.js``.
+        A hostname names the target that serves it, by its routes or an older layout's ``domains.js``. Where an
+        environment serves one customer alone, ``api@production/acme`` is another name for ``api@production``.
 
         Raises:
             BadUsage: Not of a target's form.
@@ -93,12 +104,14 @@ class Workspace:
             AmbiguousName: Several targets serve the hostname.
         """
         try:
-            return find_target(text, self.targets, default_environment=self.portfolio.default_environment)
+            known = (*self.targets, *self._aliases)
+            found = find_target(text, known, default_environment=self.portfolio.default_environment)
+            return self._aliases.get(found, found)
         except TargetNotFound:
-            found = target_of_host(text, self._effective)
-            if found is None:
+            serving = target_of_host(text, self._effective)
+            if serving is None:
                 raise
-            return found
+            return serving
 
     def service(self, name: str) -> Service:
         """
@@ -197,6 +210,23 @@ def environments_of(config: WranglerConfig, portfolio: Portfolio) -> tuple[str, 
     if chosen is not None:
         return tuple(dict.fromkeys(chosen))
     return tuple(name for name in portfolio.environments if config.has_environment(name))
+
+
+def targets_of(
+    config: WranglerConfig, portfolio: Portfolio, customers: tuple[CustomerSettings, ...]
+) -> tuple[dict[Target, EffectiveConfig], dict[Target, Target]]:
+    """
+    Return the targets of a service with what each gets, and other names of some of them.
+
+    Raises:
+        BadConfiguration: A section is broken, or a customer's settings don't fit it.
+    """
+    shared = {
+        Target(config.name, environment): config.for_environment(environment)
+        for environment in environments_of(config, portfolio)
+    }
+    own = customer_targets(config, shared, customers)
+    return {**shared, **own.effective}, dict(own.aliases)
 
 
 def _raise_if_services_are_unknown(portfolio: Portfolio, services: tuple[Service, ...]) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from time import monotonic
 
 from clodo.errors import BadConfiguration, ClodoError, ToolchainMissing
+from clodo.workspace.customers import FOLDER as CUSTOMERS
+from clodo.workspace.customers import read_customers
 from clodo.workspace.documents import read_document
 from clodo.workspace.editing.interrupted import interrupted_files
 from clodo.workspace.effective_config import EffectiveConfig
@@ -21,7 +23,7 @@ from clodo.workspace.validation.config_rules import config_findings
 from clodo.workspace.validation.finding import Finding, Severity, finding_at, finding_of, in_order
 from clodo.workspace.validation.older_rules import older_findings
 from clodo.workspace.validation.schema import ConfigSchema
-from clodo.workspace.workspace import STATE_FOLDER, Workspace, environments_of
+from clodo.workspace.workspace import STATE_FOLDER, Workspace, environments_of, targets_of
 from clodo.workspace.wrangler_config import WranglerConfig
 
 Further = Callable[[Path], Iterator[Finding]]
@@ -90,7 +92,7 @@ def validate(
     findings += _half_edited(root)
     findings += _name_clashes(configs)
     if portfolio is not None:
-        effective = dict(_targets(configs, portfolio))
+        effective = _targets(configs, portfolio, root, findings)
         findings += _route_clashes(effective)
         if account is not None:
             began = monotonic()
@@ -149,14 +151,35 @@ def _name_clashes(configs: Sequence[WranglerConfig]) -> Iterator[Finding]:
             )
 
 
-def _targets(configs: Sequence[WranglerConfig], portfolio: Portfolio) -> Iterator[tuple[Target, EffectiveConfig]]:
+def _targets(
+    configs: Sequence[WranglerConfig], portfolio: Portfolio, root: Path, findings: list[Finding]
+) -> dict[Target, EffectiveConfig]:
+    """Return the targets that can be read; what is wrong with customers' files is said here."""
+
+    def pass_over(error: BadConfiguration) -> None:
+        finding = finding_of(error, "customer", otherwise=str(root / CUSTOMERS))
+        # A section that is broken by itself was said, where its file was looked at.
+        if (finding.place, finding.message) not in {(other.place, other.message) for other in findings}:
+            findings.append(finding)
+
+    customers = read_customers(root, pass_over)
+    effective: dict[Target, EffectiveConfig] = {}
     for config in configs:
-        for environment in environments_of(config, portfolio):
-            try:
-                yield Target(config.name, environment), config.for_environment(environment)
-            except BadConfiguration:
-                # Said already, where the file was looked at by itself.
-                continue
+        try:
+            effective |= targets_of(config, portfolio, customers)[0]
+        except BadConfiguration as error:
+            pass_over(error)
+            effective |= dict(_without_customers(config, portfolio))
+    return effective
+
+
+def _without_customers(config: WranglerConfig, portfolio: Portfolio) -> Iterator[tuple[Target, EffectiveConfig]]:
+    for environment in environments_of(config, portfolio):
+        try:
+            yield Target(config.name, environment), config.for_environment(environment)
+        except BadConfiguration:
+            # Said already, where the file was looked at by itself.
+            continue
 
 
 def _route_clashes(effective: Mapping[Target, EffectiveConfig]) -> Iterator[Finding]:
