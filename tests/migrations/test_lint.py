@@ -5,12 +5,14 @@ from pathlib import Path
 
 import apsw
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
 
 from clodo.errors import BadConfiguration
 from clodo.migrations.files import find_migrations
 from clodo.migrations.lint import SMALL_DATABASE_BYTES, lint, takes_something_away, verdict_of
 from clodo.migrations.rules import RULES, Verdict
-from clodo.migrations.schema import rows_of
+from clodo.migrations.schema import Schema, rows_of
 
 SCHEMA = """
 CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT, age INTEGER NOT NULL DEFAULT 0);
@@ -227,3 +229,63 @@ def test_an_endless_statement_is_given_up(folder, write):
     write("0001_x.sql", "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n;")
 
     assert lint(find_migrations(folder), [], elapsed=lambda: float(next(seconds))) == ()
+
+
+STATEMENTS = some.sampled_from(
+    [
+        "DROP TABLE notes",
+        "DROP TABLE IF EXISTS ORDERS",
+        "DROP TABLE users",
+        "ALTER TABLE notes RENAME TO old_notes",
+        "ALTER TABLE old_notes RENAME TO notes",
+        "CREATE TABLE notes (id INTEGER PRIMARY KEY)",
+        'CREATE TABLE "new notes" (id INTEGER PRIMARY KEY, order_id, why TEXT)',
+        'INSERT INTO "new notes" (id, order_id) SELECT id, order_id FROM notes',
+        'ALTER TABLE "new notes" RENAME TO notes',
+        "DROP TABLE old_notes",
+        "ALTER TABLE orders DROP COLUMN item",
+        "ALTER TABLE orders RENAME COLUMN item TO what",
+        "ALTER TABLE orders ADD COLUMN item TEXT",
+        "DROP VIEW grown",
+        "CREATE VIEW grown AS SELECT * FROM nobody",
+        "DROP TRIGGER log",
+        "DROP INDEX users_by_name",
+        "CREATE VIRTUAL TABLE words USING fts5 (x)",
+        "DROP TABLE words",
+        "PRAGMA legacy_alter_table = on",
+        "nonsense",
+        "/* nothing */",
+    ]
+)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(some.lists(STATEMENTS, max_size=6))
+def test_nothing_is_taken_away_without_being_told(tmp_path_factory, statements):
+    """Whatever a file does in whatever order, each table and column that is gone afterwards is named by a rule."""
+    folder = tmp_path_factory.mktemp("migrations")
+    (folder / "0001_x.sql").write_text(";\n".join(statements))
+    connection = apsw.Connection(":memory:")
+    connection.execute(SCHEMA)
+    schema, before = rows_of(connection), Schema.read(connection)
+    for statement in statements:
+        try:
+            connection.execute(statement)
+        except apsw.Error:
+            break
+    after = Schema.read(connection)
+
+    hazards = lint(find_migrations(folder), schema, records=["d1_migrations"])
+
+    told = " | ".join(item.what for item in hazards if item.rule.is_contract)
+    for key, table in before.tables.items():
+        if key not in after.tables:
+            assert f"the table {table.name}" in told
+            continue
+        for column in table.columns:
+            if after.tables[key].column(column.name) is None:
+                assert f"column {column.name} of {table.name}" in told
+    for kind, old, new in (("view", before.views, after.views), ("trigger", before.triggers, after.triggers)):
+        for key, item in old.items():
+            if key not in new and getattr(item, "table", item.name).lower() in {*after.tables, *after.views, key}:
+                assert f"the {kind} {item.name}" in told
