@@ -7,11 +7,12 @@ graphql-core parses; the rest is our own, since Cloudflare's server is laxer tha
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphql import GraphQLSyntaxError, build_schema, graphql_sync, parse
+from graphql import GraphQLSchema, GraphQLSyntaxError, build_schema, graphql_sync, parse
 from graphql.language import ast
 
 from clodo.emulator.analytics.datasets import DATASETS
@@ -130,7 +131,7 @@ class _Reader:
         return answers
 
     def _introspected(self) -> dict[str, Any]:
-        done = graphql_sync(_SCHEMA, self._request.query, variable_values=dict(self._variables))
+        done = graphql_sync(_schema(), self._request.query, variable_values=dict(self._variables))
         if done.errors:
             raise QuestionRefused(done.errors[0].message)
         return done.data or {}
@@ -254,7 +255,8 @@ def _shown(columns: int | str | dict[str, tuple[str, int | str]], row: tuple[Any
     }
 
 
-def _sdl() -> str:
+@functools.cache
+def _schema() -> GraphQLSchema:
     """Return the schema that introspection shows."""
     parts = [
         "scalar Time scalar Date scalar uint64 scalar Filter scalar OrderBy",
@@ -277,7 +279,4 @@ def _sdl() -> str:
             parts.append(f"type {kind} {{ {inner} }}")
         parts.append(f"type {title} {{ {' '.join(groups)} }}")
     parts.append(f"type account {{ {' '.join(lines)} }}")
-    return "\n".join(parts)
-
-
-_SCHEMA = build_schema(_sdl())
+    return build_schema("\n".join(parts))

@@ -11,7 +11,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from clodo.emulator.accounts.authentication import caller
-from clodo.emulator.analytics.answers import Request, answer
 from clodo.emulator.analytics.questions import QuestionRefused
 from clodo.emulator.analytics.recorder import Recorder
 from clodo.emulator.analytics.store import Facts
@@ -39,6 +38,9 @@ class Analytics:
         return [Route("/graphql", self._ask, methods=["POST"])]
 
     async def _ask(self, request: HttpRequest) -> Response:
+        # graphql-core takes a tenth of a second to import, and the cloud is to start quickly.
+        from clodo.emulator.analytics.answers import Request, answer
+
         try:
             body = json.loads(await read_body(request, MAX_QUESTION_BYTES))
         except ApiError as refusal:
