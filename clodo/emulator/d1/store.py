@@ -223,6 +223,9 @@ class Databases:
             at_once = opened.read_at_once(statements)
             if at_once is None:
                 at_once = await opened.call(lambda: (opened.engine.run(statements), opened.history.newest))
+            else:
+                # Whoever asks without end must let others have their turn.
+                await asyncio.sleep(0)
             groups, commit = at_once
         except StatementFailed as error:
             self._count_refused(database, statements, error, time.perf_counter() - began)
