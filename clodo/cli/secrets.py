@@ -17,7 +17,7 @@ from clodo.cli.options import (
     WorkspaceOption,
     YesOption,
 )
-from clodo.cli.output import ask, moment, show, show_json, show_table
+from clodo.cli.output import ask, moment, say, show, show_json, show_table
 from clodo.cli.session import open_ledger, open_workspace, prefect_for, workspace_folder
 from clodo.errors import BadUsage
 from clodo.secrets.generating import SecretKind
@@ -325,6 +325,10 @@ def keep_token(
     if as_json:
         show_json({"account": account, "token_id": found})
         return
+    from clodo.security.reading import keys_beside_blocks
+
+    if not in_keyring and keys_beside_blocks(folder):
+        say("The key that encrypts this server's blocks lies beside their database: --keyring keeps them apart.")
     show(f"The API token {found} is kept {'in the keyring' if in_keyring else 'in the block'} for {account}.")
 
 

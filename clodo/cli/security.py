@@ -149,12 +149,18 @@ def _show(found: Inspection, workspace: Workspace) -> None:
     from pathlib import Path
 
     root = workspace.root
-    rows = []
+    # What a service's customers have in common is told once.
+    together: dict[tuple[Any, ...], list[str]] = {}
     for finding in found.checked.findings:
         file = Path(finding.file)
         place = f"{file.relative_to(root) if file.is_relative_to(root) else file}:{finding.line}"
         expired = f" (waiver expired {finding.expired_waiver})" if finding.expired_waiver else ""
-        rows.append((finding.severity.value, finding.rule, finding.target, place, finding.what + expired))
+        row = (finding.severity.value, finding.rule, place, finding.what + expired)
+        together.setdefault(row, []).append(finding.target or "")
+    rows = [
+        (severity, rule, targets[0] + (f" and {len(targets) - 1} more" if len(targets) > 1 else ""), place, what)
+        for (severity, rule, place, what), targets in together.items()
+    ]
     show_table(("severity", "rule", "target", "place", "what"), rows, empty="No findings.")
     for rule, remedy in sorted({(finding.rule, finding.remedy) for finding in found.checked.findings}):
         show(f"{rule}: {remedy}")
@@ -163,7 +169,8 @@ def _show(found: Inspection, workspace: Workspace) -> None:
     for note in found.notes:
         say(note)
     said = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in found.seconds.items())
-    say(f"{len(found.checked.critical)} critical, {len(rows)} findings, {len(found.checked.waived)} waived ({said}).")
+    count, waived = len(found.checked.findings), len(found.checked.waived)
+    say(f"{len(found.checked.critical)} critical, {count} findings, {waived} waived ({said}).")
 
 
 def _show_sarif(checked: Checked, workspace: Workspace) -> None:

@@ -13,6 +13,7 @@ from dotenv.parser import parse_stream
 from clodo.errors import BadConfiguration
 from clodo.security.asset_headers import read_headers
 from clodo.security.subject import Kind, Leak, Setting, Stage, Subject, leaves
+from clodo.workspace.customers import FOLDER as CUSTOMERS
 from clodo.workspace.source_tree import files_below
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from clodo.workspace.targets import Target
     from clodo.workspace.workspace import Workspace
 
-CUSTOMERS = Path("config") / "customers"
 WORKSPACE = "workspace"
 """The name of what belongs to no single target."""
 MAX_ENV_BYTES = 1024 * 1024
@@ -56,15 +56,14 @@ def subject_of(
         BadConfiguration: A file can't be read.
     """
     config = config or workspace.effective(target)
+    # What a customer's env file says is among the vars, and is known by its place.
+    customers = f"{workspace.root / CUSTOMERS}/"
     settings = [
-        Setting(leaf, text, config.place_of("vars", name), Kind.VARIABLE)
+        Setting(leaf, text, place, Kind.ENV_FILE if place.startswith(customers) else Kind.VARIABLE)
         for name, value in config.variables.items()
+        for place in (config.place_of("vars", name),)
         for leaf, text in leaves(name, value)
     ]
-    if target.customer:
-        file = workspace.root / CUSTOMERS / target.customer / f"{target.environment}.env"
-        if file.is_file():
-            settings += env_settings(file)
     settings += [
         Setting(name, value, _place_of_secret(workspace, target, config, name), Kind.SECRET)
         for name, value in sorted((secrets or {}).items())
@@ -117,16 +116,21 @@ def files_of(workspace: Workspace, *, today: date) -> Iterator[Subject]:
 
 def workspace_subject(workspace: Workspace, leaks: Iterable[Leak], *, today: date) -> Subject:
     """Return the workspace itself as the rules look at it: what scans found, and where its keys are kept."""
-    prefect = workspace.root / ".clodo" / "prefect"
-    key, database = prefect / "credentials.env", prefect / "prefect.db"
     return Subject(
         name=WORKSPACE,
         stage=Stage.PRODUCTION,
         settings=(),
         today=today,
         leaks=tuple(leaks),
-        keys_beside=f"{key}:1" if key.is_file() and database.is_file() else None,
+        keys_beside=keys_beside_blocks(workspace.root),
     )
+
+
+def keys_beside_blocks(root: Path) -> str | None:
+    """Return ``file:line`` of the key that encrypts saved blocks, if it lies beside their database."""
+    folder = root / ".clodo" / "prefect"
+    key, database = folder / "credentials.env", folder / "prefect.db"
+    return f"{key}:1" if key.is_file() and database.is_file() else None
 
 
 def is_env_file(file: Path) -> bool:

@@ -9,10 +9,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from clodo.ledger import Ledger, default_path
+from clodo.ledger import Ledger, default_path, fingerprints
 from clodo.secrets.probing import jwt_of
 from tasks.secrets import kept_secrets
 from tests.fixtures.embedded_cloud import CloudAccount
@@ -173,6 +174,24 @@ def test_what_is_kept_is_not_made_again_by_mistake(shop):
     shop.told("secrets", "generate", TARGET, "JWT_KEY", "--replace", "--yes")
     assert kept(shop)["JWT_KEY"] != first["JWT_KEY"]
     assert kept(shop)["JWT_KEY_PREVIOUS"] == first["JWT_KEY"]
+
+
+def test_secrets_are_due_by_their_age(shop, monkeypatch):
+    """A value that was kept ninety days ago is listed, and told by the scheduled flow; a younger one is not."""
+    long_ago = datetime.now(UTC) - timedelta(days=91)
+    value = "9f8e7d6c5b4a39281706f5e4d3c2b1a0ffeeddccbbaa99887766554433221100"
+    key = fingerprints.load_key(shop.folder)
+    with Ledger.open(default_path(shop.folder), clock=lambda: long_ago) as ledger:
+        ledger.secrets.note_kept(TARGET, {"JWT_KEY": fingerprints.fingerprint_of(key, value)})
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"JWT_KEY={value}\nJWT_KEY_PREVIOUS={value[::-1]}\n"))
+    shop.told("secrets", "import", TARGET)
+
+    due = shop.told("secrets", "list", "--due")
+    finished = shop.told("secrets", "rotate", "--finish")
+
+    assert [(item["name"], item["age_days"], item["is_due"]) for item in due] == [("JWT_KEY", 91, True)]
+    assert finished == []
+    assert "JWT_KEY is due to be rotated since" in "".join(shop.printed)
 
 
 def test_readiness_looks_at_kept_secrets(shop, monkeypatch):

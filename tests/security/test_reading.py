@@ -15,6 +15,7 @@ from clodo.security.inspecting import inspect
 from clodo.security.reading import env_settings, environment_of, subject_of
 from clodo.security.scanning import scan
 from clodo.security.subject import Source, Stage, Subject, leaves
+from clodo.workspace.customers import with_settings
 from clodo.workspace.targets import Target
 from clodo.workspace.workspace import Workspace
 from clodo.workspace.wrangler_config import WranglerConfig
@@ -52,14 +53,14 @@ def workspace(folder: Path, **files: str) -> Workspace:
 
 def test_settings_have_the_place_they_stand_at(tmp_path):
     """Values inside JSON variables are found; inherited, overridden and customers' settings each have their file."""
-    loaded = workspace(tmp_path, config__customers__acme__production_env="")
     write(tmp_path, {"config/customers/acme/production.env": "# public\n\nCUSTOMER_DOMAIN=acme.example.com\n"})
+    loaded = workspace(tmp_path)
 
     looked_at = subject_of(
         loaded,
         Target("api", "production", "acme"),
         today=TODAY,
-        config=loaded.effective(Target("api", "production")),
+        config=with_settings(loaded.effective(Target("api", "production")), loaded.customers[0]),
         secrets={"KEY": STRONG, "EXTRA": STRONG},
     )
 
@@ -73,6 +74,19 @@ def test_settings_have_the_place_they_stand_at(tmp_path):
     }
     assert [setting.name for setting in looked_at.missing] == ["JWT_SECRET"]
     assert STRONG not in repr(looked_at)
+
+
+def test_a_key_beside_its_database_is_told(tmp_path):
+    """The workspace's own Prefect server keeps both in one folder; without either there is nothing to tell."""
+    loaded = workspace(tmp_path)
+    write(tmp_path, {".clodo/prefect/credentials.env": "KEY=x\n"})
+    before = inspect(loaded, [], today=TODAY, with_scan=False).checked.findings
+    write(tmp_path, {".clodo/prefect/prefect.db": ""})
+
+    found = inspect(loaded, [], today=TODAY, with_scan=False).checked.findings
+
+    assert before == ()
+    assert [(item.rule, item.severity, item.line) for item in found] == [("key-beside-database", Severity.NOTE, 1)]
 
 
 def test_leaves_are_named_by_their_path():
@@ -235,6 +249,17 @@ def test_the_rules_are_rarely_wrong_about_harmless_configs(capsys):
     assert settings > 200
     assert len(wrong) / settings < 0.01, wrong
     assert len(leaks) / settings < 0.01, leaks
+
+
+def test_the_rules_are_not_wrong_about_a_messy_fleet():
+    """Thirty services of all ages with two customers each: much to tidy up, and nothing critical by mistake."""
+    fleet = Workspace.load(CORPUS.parent / "messy")
+
+    found = inspect(fleet, fleet.targets, today=TODAY, with_scan=False).checked
+
+    assert len(fleet.services) >= 30
+    assert found.critical == ()
+    assert {finding.rule for finding in found.findings} <= RIGHT
 
 
 def _subject(effective, environment: str) -> Subject:
