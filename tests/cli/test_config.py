@@ -95,6 +95,17 @@ def test_diff_compares_environments_and_ends_with_five_when_asked(run, folder):
     assert table == "api and api@production are configured alike.\n"
 
 
+def test_diff_compares_customers_with_the_file_that_says_each_value(run):
+    """Two customers of one service differ in their section of the wrangler config and in their env files."""
+    status, text, _ = run(MESSY, "diff", "orders@production/acme", "orders@production/globex", "--json")
+
+    found = {item["path"]: item for item in json.loads(text)["differences"]}
+    assert status == 0
+    assert (found["name"]["before"], found["name"]["after"]) == ("orders-acme-production", "orders-globex-production")
+    assert found["vars.CUSTOMER_DOMAIN"]["before"] == "acme.example"
+    assert found["vars.CUSTOMER_DOMAIN"]["before_place"] == f"{MESSY}/config/customers/acme/production.env:3"
+
+
 def released(folder: Path, *, state: ReleaseState = ReleaseState.LIVE) -> str:
     """Write down a release of the API with what the workspace says now."""
     workspace = Workspace.load(folder)
