@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_facts_of_an_older_shape_are_dropped(tmp_path: Path) -> None:
     facts.close()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=30))
 def test_quantiles_are_values_that_occurred(tmp_path_factory: pytest.TempPathFactory, sizes: list[int]) -> None:
     """A quantile is the smallest value that enough values don't exceed."""
@@ -84,7 +85,7 @@ def test_quantiles_are_values_that_occurred(tmp_path_factory: pytest.TempPathFac
     facts.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(("limit", "filter", "orderBy", "x")),
@@ -105,17 +106,21 @@ def test_quantiles_are_values_that_occurred(tmp_path_factory: pytest.TempPathFac
         ),
     )
 )
-def test_any_argument_is_a_question_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, arguments: dict[str, Any]
-) -> None:
+def test_any_argument_is_a_question_or_refused(no_facts: Facts, arguments: dict[str, Any]) -> None:
     """Whatever the arguments are, there is a statement that SQLite takes, or a refusal."""
     try:
         asked = question("sum", "requests", **arguments)
     except QuestionRefused:
         return
 
+    assert list(no_facts.rows(asked.sql(), asked.parameters)) == []
+
+
+@pytest.fixture(scope="module")
+def no_facts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Facts]:
+    """An empty file of facts."""
     facts = Facts(tmp_path_factory.mktemp("facts") / "analytics.db")
-    assert list(facts.rows(asked.sql(), asked.parameters)) == []
+    yield facts
     facts.close()
 
 
