@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,23 +66,40 @@ def compare(file: Path, facts: Mapping[str, Any]) -> Comparison:
         else:
             if broken:
                 found.notes.append(f"{broken} rows refer to rows that were not in the source either")
-        query = query_of(connection)
-        layout = read_layout(query)
+        contents = compare_contents(query_of(connection), facts)
+        found.rows += contents.rows
+        found.findings += contents.findings
+    return found
+
+
+def compare_contents(query: Query, facts: Mapping[str, Any], *, tables: Collection[str] | None = None) -> Comparison:
+    """
+    Compare what *query* reads with the facts of an archive, table by table and row by row.
+
+    Args:
+        tables: Only these, and not the schema.
+    """
+    found = Comparison()
+    layout = read_layout(query)
+    expected = {name: TableFacts.from_json(table) for name, table in facts["tables"].items()}
+    there = {table.name: table for table in layout.tables_with_rows}
+    if tables is None:
         if layout.schema_sha256 != facts["schema_sha256"]:
             found.findings.append("its schema is not that of the source")
-        expected = {name: TableFacts.from_json(table) for name, table in facts["tables"].items()}
-        tables = {table.name: table for table in layout.tables_with_rows}
-        for name in expected.keys() ^ tables.keys():
-            found.findings.append(f"the table {name} is only in {'the source' if name in expected else 'the archive'}")
-        for name in expected.keys() & tables.keys():
-            reader = TableReader(query, tables[name])
-            for _ in reader:
-                pass
-            found.rows += reader.rows
-            if reader.rows != expected[name].rows:
-                found.findings.append(f"the table {name} has {reader.rows} rows instead of {expected[name].rows}")
-            elif reader.checksum != expected[name].checksum:
-                found.findings.append(f"the rows of the table {name} are not those of the source")
+    else:
+        expected = {name: table for name, table in expected.items() if name in tables}
+        there = {name: table for name, table in there.items() if name in tables}
+    for name in expected.keys() ^ there.keys():
+        found.findings.append(f"the table {name} is only in {'the source' if name in expected else 'the archive'}")
+    for name in expected.keys() & there.keys():
+        reader = TableReader(query, there[name])
+        for _ in reader:
+            pass
+        found.rows += reader.rows
+        if reader.rows != expected[name].rows:
+            found.findings.append(f"the table {name} has {reader.rows} rows instead of {expected[name].rows}")
+        elif reader.checksum != expected[name].checksum:
+            found.findings.append(f"the rows of the table {name} are not those of the source")
     return found
 
 

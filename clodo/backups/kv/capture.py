@@ -50,13 +50,14 @@ class NamespaceResource:
     def capture(self, target: Path, recipients: Recipients, kept: Collection[str] = ()) -> Captured:
         """Read all keys with their values, metadata and expirations."""
         self._requests = self._keys = self._vanished = 0
-        sealed = seal(self._lines(), target, recipients)
+        sealed = seal(self.lines(), target, recipients)
         self._requests += max(1, -(-(self._keys + self._vanished) // KEYS_PER_PAGE))
         facts = {"keys": self._keys, "vanished": self._vanished}
         return Captured(sealed, Exactness.PER_KEY, self._requests, facts)
 
-    def _lines(self) -> Iterator[bytes]:
-        keys = self.cloudflare.kv.keys(self.id)
+    def lines(self, prefix: str | None = None) -> Iterator[bytes]:
+        """Yield each key as a line of an archive; only those that begin with *prefix*."""
+        keys = self.cloudflare.kv.keys(self.id, prefix=prefix)
         while batch := list(islice(keys, KEYS_PER_BULK_GET)):
             for key, value in self._values(batch):
                 if value is None:
