@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import config, emulator, rehearsal, report, startup
+from benchmarks import backups, config, emulator, rehearsal, report, startup
 from benchmarks.portfolio import measure
 from clodo.settings import Settings
 from clodo.wrangler.toolchain import install
@@ -92,6 +92,22 @@ def measure_emulator(
     found = emulator.measure(_say, workers=workers, megabytes=megabytes)
     command = f"uv run python -m benchmarks emulator --workers {workers} --megabytes {megabytes}"
     section = report.emulator_section(found, command, _machine(), load)
+    document = {"figures": [figure.to_json() for figure in found]}
+    _end(section, document, is_reached=all(figure.is_reached for figure in found), save=save, as_json=as_json)
+
+
+@app.command(name="backups")
+def measure_backups(
+    megabytes: Annotated[int, typer.Option(min=1, help="Size of the database.")] = 1000,
+    keys: Annotated[int, typer.Option(min=1, help="Keys of the KV namespace.")] = 100_000,
+    save: SaveOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure backups of a large database and a large namespace, against curl, zstd and age."""
+    load = os.getloadavg()[0]
+    found = backups.measure(_say, megabytes=megabytes, keys=keys)
+    command = f"uv run python -m benchmarks backups --megabytes {megabytes} --keys {keys}"
+    section = report.backups_section(found, command, _machine(), load)
     document = {"figures": [figure.to_json() for figure in found]}
     _end(section, document, is_reached=all(figure.is_reached for figure in found), save=save, as_json=as_json)
 

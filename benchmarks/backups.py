@@ -48,6 +48,7 @@ Say = Callable[[str], None]
 
 def measure(say: Say, *, megabytes: int, keys: int) -> list[Figure]:
     """Measure a database of *megabytes* and a namespace of *keys*."""
+    _raise_unless_installed()
     toolchain = install(Settings.from_environment())
     with tempfile.TemporaryDirectory(prefix="clodo-benchmark-") as temporary:
         folder = Path(temporary)
@@ -194,8 +195,7 @@ def _back_up(cloud: Cloud, root: Path, kind: str) -> dict[str, Any]:
     return found
 
 
-def raise_unless_installed() -> None:
-    """Refuse to measure without the programs that are measured against."""
+def _raise_unless_installed() -> None:
     missing = [name for name in ("curl", "zstd", "age") if shutil.which(name) is None]
     if missing:
         raise RuntimeError(f"{', '.join(missing)} must be installed")
