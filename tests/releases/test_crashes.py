@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import random
 from collections.abc import Callable, Iterator
@@ -102,7 +103,7 @@ class Life:
         shop = self.stage.write(
             says=f"v{number}",
             migrations={**self.stage.shop.migrations, f"{number + 1:04}_v{number}.sql": f"CREATE TABLE v{number} (x);"},
-            signing_key=f"the key of version {number}",
+            signing_key=hashlib.sha256(f"the key of version {number}".encode()).hexdigest(),
             crons=(f"{number % 60} * * * *",),
             routes=(f"{self.stage.account.zone}/v{number}/*",),
             **{"live_status": None, **changes},
