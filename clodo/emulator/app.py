@@ -214,7 +214,7 @@ class Cloud:
         self._upload_tokens = UploadTokens(_kept_key(config.data / "pages.key"))
         self._deploying = Deploying(self.projects, self._site_blobs, self.runtime)
         self._admin = admin_app(self)
-        self._links = _quiet(Starlette(routes=d1_link_routes(self.transfers)))
+        self._links = _enveloped(d1_link_routes(self.transfers))
         self._public_buckets = PublicBuckets(self.storage)
         s3 = UnexpectedErrors(S3Endpoint(self.storage, self.accounts))
         self._s3: ASGIApp = Recorded(Faulty(s3, self.faults), self.log)
@@ -350,13 +350,7 @@ class Cloud:
             [*general, Mount("/accounts/{account_id}", app=Router(per_account, redirect_slashes=False))],
             redirect_slashes=False,
         )
-        return _quiet(
-            Starlette(
-                routes=[Mount(API_PREFIX, app=mounted)],
-                exception_handlers=dict(EXCEPTION_HANDLERS),
-                middleware=[Middleware(UnexpectedErrors)],
-            )
-        )
+        return _enveloped([Mount(API_PREFIX, app=mounted)])
 
     def _tag_of(self, account_id: str, script: str) -> str:
         found = self.scripts.get(account_id, script)
@@ -380,8 +374,12 @@ def create_app(config: CloudConfig) -> Cloud:
     return Cloud(config)
 
 
-def _quiet(app: Starlette) -> Starlette:
-    """Keep *app* from redirecting to paths with or without a slash at the end, which the real API doesn't do."""
+def _enveloped(routes: Sequence[BaseRoute]) -> Starlette:
+    """Return an application that answers errors in Cloudflare's envelope."""
+    app = Starlette(
+        routes=routes, exception_handlers=dict(EXCEPTION_HANDLERS), middleware=[Middleware(UnexpectedErrors)]
+    )
+    # The real API doesn't redirect to paths with or without a slash at the end.
     app.router.redirect_slashes = False
     return app
 

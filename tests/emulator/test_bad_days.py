@@ -129,6 +129,9 @@ def test_a_full_disk_changes_nothing_and_is_told(small_disk: SmallDisk) -> None:
     large = b"x" * 1_000_000
     another = HELLO.replace("hello", "x" * 500_000)
 
+    announced = {"action": "init", "etag": "0" * 32}
+    link = api.post(f"d1/database/{database}/import", json=announced).json()["result"]["upload_url"]
+
     small_disk.fill()
     refused = {
         "d1": api.post(query, json={"sql": "INSERT INTO t VALUES (zeroblob(1000000))"}),
@@ -136,6 +139,7 @@ def test_a_full_disk_changes_nothing_and_is_told(small_disk: SmallDisk) -> None:
         "kv": api.put(value, content=large),
         "r2": api.put("r2/buckets/files/objects/a", content=large),
         "script": api.put("workers/scripts/shop", files=script_parts(another)),
+        "d1 import": httpx.put(link, content=large, timeout=30, trust_env=False),
         "queue": [api.post("queues", json={"queue_name": f"q{n}"}) for n in range(200)][-1],
     }
     reads = [
@@ -280,6 +284,25 @@ def test_a_huge_upload_is_refused_before_it_came(account: CloudAccount, method: 
         connection.sendall("\r\n".join([*head, "", ""]).encode())
         status = connection.recv(4096).split(b" ")[1]
 
+    assert status == b"413"
+
+
+def test_links_of_imports_refuse_in_words(account: CloudAccount) -> None:
+    """Another file than announced, one that is announced as too large, and a wrong link are each told what is wrong."""
+    database = account.result("POST", "/d1/database", json={"name": "notes"})["uuid"]
+    announced = {"action": "init", "etag": "0" * 32}
+    link = account.result("POST", f"/d1/database/{database}/import", json=announced)["upload_url"]
+    other = httpx.put(link, content=b"SELECT 1", trust_env=False)
+    wrong = httpx.put(link.replace("/__d1/", "/__d1/0"), content=b"SELECT 1", trust_env=False)
+    host, port = account.cloud.edge_url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        path = link.removeprefix(account.cloud.edge_url)
+        head = [f"PUT {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Content-Length: 6000000000", "", ""]
+        connection.sendall("\r\n".join(head).encode())
+        status = connection.recv(4096).split(b" ")[1]
+
+    assert (other.status_code, other.json()["errors"][0]["code"]) == (400, 7400)
+    assert wrong.status_code == 403
     assert status == b"413"
 
 

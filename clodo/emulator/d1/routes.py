@@ -186,7 +186,9 @@ def link_routes(transfers: Transfers) -> list[Route]:
         return FileResponse(link.path, media_type="application/sql", filename=link.filename)
 
     async def upload(request: Request) -> Response:
-        digest = await transfers.receive(request.path_params["token"], request.stream())
+        announced = request.headers.get("content-length", "")
+        size = int(announced) if announced.isascii() and announced.isdigit() else None
+        digest = await transfers.receive(request.path_params["token"], request.stream(), announced=size)
         if digest is None:
             return Response("The link is wrong or has expired.", status_code=403, media_type="text/plain")
         return Response(status_code=200, headers={"etag": f'"{digest}"'})

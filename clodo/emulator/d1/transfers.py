@@ -307,9 +307,12 @@ class Transfers:
         link = self._links.get(token)
         return link if link is not None and link.path.exists() else None
 
-    async def receive(self, token: str, pieces: AsyncIterator[bytes]) -> str | None:
+    async def receive(self, token: str, pieces: AsyncIterator[bytes], *, announced: int | None = None) -> str | None:
         """
         Store an uploaded file.
+
+        Args:
+            announced: How many bytes are said to come.
 
         Returns:
             The MD5 of what came; None when the link is wrong or has expired.
@@ -321,6 +324,7 @@ class Transfers:
         link = self._links.get(token)
         if link is None or not link.etag:
             return None
+        self._raise_if_too_large(announced or 0)
         beside = link.path.with_suffix(f".{secrets.token_hex(8)}")
         digest = hashlib.md5(usedforsecurity=False)
         size = 0
@@ -328,8 +332,7 @@ class Transfers:
             with beside.open("wb") as file:
                 async for piece in pieces:
                     size += len(piece)
-                    if size > self._limits.import_bytes:
-                        raise ApiError(413, BAD_REQUEST, f"File is larger than {self._limits.import_bytes} bytes")
+                    self._raise_if_too_large(size)
                     digest.update(piece)
                     file.write(piece)
             if digest.hexdigest() != link.etag.lower():
@@ -339,6 +342,10 @@ class Transfers:
             beside.unlink(missing_ok=True)
             raise
         return digest.hexdigest()
+
+    def _raise_if_too_large(self, size: int) -> None:
+        if size > self._limits.import_bytes:
+            raise ApiError(413, BAD_REQUEST, f"File is larger than {self._limits.import_bytes} bytes")
 
     def _upload(self, database: Database, etag: str) -> Link | None:
         for link in self._links.values():
