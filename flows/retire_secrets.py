@@ -7,7 +7,8 @@ from prefect.artifacts import create_table_artifact
 
 from clodo.errors import ClodoError, LockHeld, PartlyDone
 from tasks.reports import artifact_key
-from tasks.secrets import ages, due_rotations, finish, opened
+from tasks.rotations import due_rotations, finish
+from tasks.secrets import ages, opened
 from tasks.sites import narrator
 
 

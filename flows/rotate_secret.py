@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from tasks.secrets import rotate
+from tasks.rotations import rotate
 
 
 @flow(flow_run_name="rotate {name} of {target}", persist_result=False)
