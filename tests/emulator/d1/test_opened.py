@@ -32,12 +32,12 @@ LONG = (
         ("", False),
     ],
 )
-def test_only_a_single_select_is_a_plain_read(sql: str, is_plain: bool):
+def test_only_a_single_select_is_a_plain_read(sql: str, is_plain: bool) -> None:
     """One SELECT is; several statements, writes and everything else wait for the thread."""
     assert is_plain_read(Statement(sql)) is is_plain
 
 
-async def test_a_read_that_takes_long_lets_others_go_on(databases: Databases, database: Database):
+async def test_a_read_that_takes_long_lets_others_go_on(databases: Databases, database: Database) -> None:
     """The event loop turns while a long read runs, and its answer is right."""
     await rows(databases, database, "SELECT 1")
     turns = 0
@@ -50,7 +50,7 @@ async def test_a_read_that_takes_long_lets_others_go_on(databases: Databases, da
     assert turns > 20
 
 
-async def test_a_read_sees_the_write_before_it(databases: Databases, database: Database):
+async def test_a_read_sees_the_write_before_it(databases: Databases, database: Database) -> None:
     """Reads that come while a write is queued wait for it, in order."""
     await rows(databases, database, "CREATE TABLE t(n)")
     writes = [asyncio.create_task(rows(databases, database, "INSERT INTO t VALUES(1)")) for _ in range(5)]
@@ -61,7 +61,7 @@ async def test_a_read_sees_the_write_before_it(databases: Databases, database: D
     assert seen == [(5,)]
 
 
-async def test_nothing_is_lent_while_a_job_runs():
+async def test_nothing_is_lent_while_a_job_runs() -> None:
     """The caller may do a job itself only when the thread has none, queued or running."""
     thread = JobThread("test")
     go = threading.Event()
