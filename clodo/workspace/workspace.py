@@ -113,6 +113,12 @@ class Workspace:
                 raise
             return serving
 
+    def target_of(self, service: str, environment: str, customer: str | None) -> Target | None:
+        """Return the target that serves *customer* there, under the name it has; None when nothing does."""
+        wanted = Target(service, environment, customer)
+        found = self._aliases.get(wanted, wanted)
+        return found if found in self._effective else None
+
     def service(self, name: str) -> Service:
         """
         Return the service called *name*.
