@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clodo.backups.retention import Kept, decide
@@ -67,6 +67,7 @@ def test_a_good_snapshot_of_a_day_goes_before_a_later_one_that_is_not():
     assert kept(decide([morning, evening], Keep(**NONE | {"daily": 1}))) == {"morning"}
 
 
+@settings(max_examples=50)
 @given(SNAPSHOTS, RULES, st.data())
 def test_nothing_that_is_needed_ever_goes(snapshots, rules, data):
     """Whatever the rules: the newest good one and those held stay; without a good one, the newest."""
@@ -83,6 +84,7 @@ def test_nothing_that_is_needed_ever_goes(snapshots, rules, data):
     assert {item.id for item in snapshots[len(snapshots) - rules.last :]} <= stays or rules.last > len(snapshots)
 
 
+@settings(max_examples=50)
 @given(SNAPSHOTS, RULES)
 def test_pruning_twice_is_pruning_once(snapshots, rules):
     """What stays stays when the same rules are asked again about what is left."""
@@ -93,6 +95,7 @@ def test_pruning_twice_is_pruning_once(snapshots, rules):
     assert kept(again) == stays
 
 
+@settings(max_examples=50)
 @given(SNAPSHOTS, RULES, RULES)
 def test_more_generous_rules_keep_more(snapshots, rules, more):
     """Raising every count lets nothing go that stayed before."""
