@@ -293,6 +293,15 @@ class Site:
             hint="Name its block in portfolio.toml again, at least until `clodo reconcile` has put things back.",
         )
 
+    def account_called(self, block: str) -> Account:
+        """
+        Return the account that the block *block* names, whether an environment is served by it or not.
+
+        Raises:
+            BadConfiguration: Nobody saved one.
+        """
+        return self._account(block)
+
     def _account(self, block: str) -> Account:
         with self._lock:
             if block not in self._accounts:
