@@ -26,7 +26,7 @@ from clodo.emulator.access import summary
 from clodo.emulator.clock import moment
 from clodo.emulator.envelope import EXCEPTION_HANDLERS, ApiError, UnexpectedErrors, envelope, object_body
 from clodo.emulator.faults import MAX_REQUESTS, WINDOW_SECONDS, FaultRule
-from clodo.emulator.runtime.ports import Disturbance, VersionStats
+from clodo.emulator.runtime.ports import Disturbance, VersionStats, WorkerdUnavailable
 from clodo.errors import BadUsage
 
 if TYPE_CHECKING:
@@ -126,11 +126,10 @@ def admin_app(cloud: Cloud) -> ASGIApp:
         if "rate_limit" in body:
             limit = body["rate_limit"]
             if isinstance(limit, Mapping):
-                cloud.limit.configure(
-                    is_on=True,
-                    maximum=int(limit.get("maximum", MAX_REQUESTS)),
-                    window_seconds=float(limit.get("window_seconds", WINDOW_SECONDS)),
-                )
+                maximum, window = limit.get("maximum", MAX_REQUESTS), limit.get("window_seconds", WINDOW_SECONDS)
+                if not isinstance(maximum, int) or not isinstance(window, (int, float)):
+                    raise ApiError(400, 400, "rate_limit: maximum and window_seconds must be numbers")
+                cloud.limit.configure(is_on=True, maximum=maximum, window_seconds=float(window))
             else:
                 cloud.limit.configure(is_on=limit is True)
         return envelope(
@@ -144,6 +143,8 @@ def admin_app(cloud: Cloud) -> ASGIApp:
 
     async def add_account(request: Request) -> Response:
         body = await object_body(request)
+        if not all(isinstance(body.get(key) or "", str) for key in ("name", "subdomain", "zone")):
+            raise ApiError(400, 400, "name, subdomain and zone must be strings")
         try:
             keys = cloud.accounts.create(
                 name=str(body.get("name") or "Account"), subdomain=body.get("subdomain"), zone=body.get("zone")
@@ -193,9 +194,12 @@ def admin_app(cloud: Cloud) -> ASGIApp:
     async def fire_schedule(request: Request) -> Response:
         body = await object_body(request)
         account_id, script, _ = _target(body)
-        outcome = await cloud.runtime.orders.scheduled(
-            account_id, script, str(body.get("cron") or "* * * * *"), datetime.now(UTC)
-        )
+        try:
+            outcome = await cloud.runtime.orders.scheduled(
+                account_id, script, str(body.get("cron") or "* * * * *"), datetime.now(UTC)
+            )
+        except WorkerdUnavailable as error:
+            raise ApiError(409, 409, error.message) from error
         return envelope(dict(outcome))
 
     app = Starlette(

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import errno
 import json
+import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -365,7 +366,8 @@ def internal_error(error: Exception, path: str) -> ApiError:
         logger.error("no space left", path=path)
         return ApiError(507, NO_SPACE_LEFT, "The disk of the embedded cloud is full; nothing was changed.")
     incident = uuid.uuid4().hex
-    logger.error("request failed", path=path, incident=incident, exc_info=error)
+    # As text: a renderer that shows local variables would show credentials.
+    logger.error("request failed", path=path, incident=incident, traceback="".join(traceback.format_exception(error)))
     return ApiError(500, INTERNAL_ERROR, f"An unknown error has occurred. (incident {incident})")
 
 

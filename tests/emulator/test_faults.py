@@ -247,15 +247,33 @@ def test_the_limit_is_off_until_it_is_wanted(account: CloudAccount) -> None:
 def test_settings_are_changed_and_checked(account: CloudAccount) -> None:
     """Delays are set over HTTP and shown; unknown keys and what is no number of seconds are refused."""
     headers = {"Authorization": f"Bearer {account.cloud.admin_token}"}
+    wrong: list[Any] = [{"propagation_seconds": "soon"}, {"analytics_delay_seconds": -1}, {"nothing": 1}, []]
     with httpx.Client(base_url=account.cloud.edge_url, headers=headers, trust_env=False) as admin:
         changed = admin.patch("/__clodo/settings", json={"propagation_seconds": 1.5, "analytics_delay_seconds": 60})
-        refused = [
-            admin.patch("/__clodo/settings", json=body).status_code
-            for body in ({"propagation_seconds": "soon"}, {"analytics_delay_seconds": -1}, {"nothing": 1}, [])
-        ]
+        refused = [admin.patch("/__clodo/settings", json=body).status_code for body in wrong]
         back = admin.patch("/__clodo/settings", json={"propagation_seconds": 0, "analytics_delay_seconds": 0})
 
     assert changed.json()["result"]["propagation_seconds"] == 1.5
     assert changed.json()["result"]["analytics_delay_seconds"] == 60
     assert refused == [400, 400, 400, 400]
     assert (back.json()["result"]["propagation_seconds"], back.json()["result"]["analytics_delay_seconds"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/accounts", {"name": 5, "zone": 7}, 400),
+        ("POST", "/scheduled", {"account_id": "x", "script": "y"}, 409),
+        ("PATCH", "/settings", {"rate_limit": {"maximum": "x"}}, 400),
+    ],
+)
+def test_the_clouds_own_endpoints_refuse_in_words(
+    account: CloudAccount, method: str, path: str, body: dict[str, Any], status: int
+) -> None:
+    """Wrong types and Workers that aren't there are told, not crashed on."""
+    headers = {"Authorization": f"Bearer {account.cloud.admin_token}"}
+    answer = httpx.request(
+        method, f"{account.cloud.edge_url}/__clodo{path}", json=body, headers=headers, trust_env=False
+    )
+
+    assert (answer.status_code, answer.json()["success"]) == (status, False)

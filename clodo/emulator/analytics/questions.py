@@ -202,6 +202,8 @@ def _several(value: Any, operator: str | None) -> list[Any]:
 def _plain(value: Any) -> Value:
     if isinstance(value, bool):
         return int(value)
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return float(value)
     if isinstance(value, (str, int, float)):
         return value
     raise QuestionRefused(f"error parsing args: {str(value)[:80]!r} is no value to compare with")

@@ -329,6 +329,13 @@ def test_the_schema_can_be_asked_for(account: CloudAccount) -> None:
     assert {"requests", "errors", "subrequests", "cpuTimeUs"} <= names
 
 
+def test_numbers_beyond_all_bounds_are_compared(account: CloudAccount) -> None:
+    """A number that no column can hold finds nothing, and no error."""
+    query = HEAD + " { workersInvocationsAdaptive(filter: {scriptName: 99999999999999999999999}) { count } } } }"
+
+    assert ask(account, query) == {"workersInvocationsAdaptive": []}
+
+
 def test_facts_can_be_late(account: CloudAccount) -> None:
     """With a delay, as the real one has, what happened a moment ago isn't seen yet."""
     account.put_worker("shop")
