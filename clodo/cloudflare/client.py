@@ -13,9 +13,11 @@ from clodo.cloudflare.accounts import Accounts
 from clodo.cloudflare.api import ANSWERS_WITHIN, Api, Guard, Wire
 from clodo.cloudflare.breaker import Breakers
 from clodo.cloudflare.budget import Budget, Lane
+from clodo.cloudflare.certificates import Certificates
 from clodo.cloudflare.clock import SYSTEM_CLOCK, Clock
 from clodo.cloudflare.d1 import D1
 from clodo.cloudflare.deployments import Deployments
+from clodo.cloudflare.dns import Dns
 from clodo.cloudflare.domains import Domains
 from clodo.cloudflare.kv import KV
 from clodo.cloudflare.originals import Originals
@@ -152,6 +154,16 @@ class Cloudflare:
     def zones(self) -> Zones:
         """Domains of the account."""
         return Zones(self._api)
+
+    @cached_property
+    def dns(self) -> Dns:
+        """DNS records of zones."""
+        return Dns(self._api)
+
+    @cached_property
+    def certificates(self) -> Certificates:
+        """What zones present to visitors."""
+        return Certificates(self._api)
 
     @cached_property
     def scripts(self) -> Scripts:

@@ -22,7 +22,7 @@ class ZoneAccount(Model):
 
 
 class Zone(Model):
-    """A zone; *id* is 32 hex digits, *name* its apex domain."""
+    """A zone; *id* is 32 hex digits, *name* its apex domain, *name_servers* those that Cloudflare wants."""
 
     id: str
     name: str
@@ -30,6 +30,7 @@ class Zone(Model):
     paused: bool | None = None
     type: str | None = None
     account: ZoneAccount | None = None
+    name_servers: tuple[str, ...] | None = None
 
 
 class Zones:
@@ -49,6 +50,14 @@ class Zones:
         """
         filters = {"account.id": self._api.account_id} | ({"name": name} if name else {})
         return list(self._api.pages("/zones", Zone.model_validate, filters, per_page=50))
+
+    def list_everywhere(self) -> builtins.list[Zone]:
+        """
+        List the zones of all accounts that the token sees, all pages of them.
+
+        Source: https://developers.cloudflare.com/api/resources/zones/methods/list/
+        """
+        return list(self._api.pages("/zones", Zone.model_validate, per_page=50))
 
     def get(self, zone_id: str) -> Zone:
         """

@@ -21,6 +21,7 @@ from clodo.ledger.locks import Locks
 from clodo.ledger.releases import Releases, close_release, insert_release, known_releases
 from clodo.ledger.secret_records import SecretRecords
 from clodo.ledger.snapshots import Snapshots
+from clodo.ledger.zone_lists import ZoneLists
 
 
 def default_path(workspace: Path) -> Path:
@@ -48,6 +49,8 @@ class Ledger:
         configurations: What each release was told to be, without secrets.
 
         secrets: How old secrets are, and how rotations stand; never the secrets.
+
+        zones: What tokens saw of domains, minutes ago.
     """
 
     def __init__(self, database: Database) -> None:
@@ -59,6 +62,7 @@ class Ledger:
         self.snapshots = Snapshots(database)
         self.configurations = Configurations(database)
         self.secrets = SecretRecords(database)
+        self.zones = ZoneLists(database)
         self._database = database
         self._budgets: dict[str, LedgerBudget] = {}
         self._mutex = threading.Lock()

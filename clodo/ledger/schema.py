@@ -249,3 +249,11 @@ snapshots = Table(
     Column("found_wrong", Text),
     Index("clodo_snapshots_by_portfolio", "portfolio", "created_at"),
 )
+
+zone_lists = Table(
+    "clodo_zone_lists",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("content", Document, nullable=False),
+    Column("read_at", Moment, nullable=False),
+)

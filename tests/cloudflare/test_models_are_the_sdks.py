@@ -17,9 +17,11 @@ from cloudflare.types import zones as sdk_zones
 from cloudflare.types.d1 import d1 as sdk_d1_database
 from cloudflare.types.d1 import database as sdk_d1_time
 from cloudflare.types.d1 import database_export_response, database_import_response, database_raw_response, query_result
+from cloudflare.types.dns import record_response
 from cloudflare.types.kv import namespaces as sdk_kv_keys
 from cloudflare.types.kv.namespaces import key_bulk_get_response
 from cloudflare.types.queues import consumer as sdk_consumer
+from cloudflare.types.ssl import certificate_pack_list_response as sdk_packs
 from cloudflare.types.workers import beta as sdk_beta
 from cloudflare.types.workers import scripts as sdk_scripts
 from cloudflare.types.workers.beta import worker as sdk_beta_worker
@@ -40,8 +42,10 @@ from pydantic import AliasChoices, BaseModel
 import clodo.cloudflare
 from clodo.cloudflare import (
     accounts,
+    certificates,
     d1,
     deployments,
+    dns,
     domains,
     kv,
     queues,
@@ -96,6 +100,8 @@ COUNTERPARTS: dict[type[Model], tuple[type[BaseModel], ...]] = {
     schedules.Schedule: (schedule_get_response.Schedule,),
     settings.UnversionedSettings: (sdk_workers.ScriptSetting,),
     tails.Tail: (sdk_scripts.TailCreateResponse,),
+    dns.DnsRecord: (record_response.ARecord, record_response.CNAMERecord),
+    certificates.CertificatePack: (sdk_packs.CertificatePackListResponse,),
     d1.Database: (sdk_d1.D1, sdk_d1.DatabaseListResponse),
     d1.ReadReplication: (sdk_d1_database.ReadReplication,),
     d1.QueryResult: (sdk_d1.QueryResult,),

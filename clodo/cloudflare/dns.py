@@ -1,0 +1,48 @@
+"""DNS records: where the names of a zone lead."""
+
+from __future__ import annotations
+
+import builtins
+from typing import TYPE_CHECKING
+
+from clodo.cloudflare.api import fill
+from clodo.cloudflare.model import Model
+from clodo.cloudflare.refusals import Missing
+from clodo.errors import ZoneNotFound
+
+if TYPE_CHECKING:
+    from clodo.cloudflare.api import Api
+
+
+class DnsRecord(Model):
+    """A record; *proxied* says whether requests come through Cloudflare, which Workers need."""
+
+    id: str
+    name: str
+    type: str
+    content: str | None = None
+    proxied: bool | None = None
+
+
+class Dns:
+    """Read DNS records."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def list(self, zone_id: str, *, name: str | None = None) -> builtins.list[DnsRecord]:
+        """
+        List a zone's records, all pages of them.
+
+        Args:
+            name: Only those of exactly this name, ``*.example.com`` for the wildcard itself.
+
+        Raises:
+            ZoneNotFound: The token sees no such zone.
+
+        Source: https://developers.cloudflare.com/api/resources/dns/subresources/records/methods/list/
+        """
+        missing = Missing(ZoneNotFound, f"The token sees no zone {zone_id}", codes=frozenset({7003}))
+        filters = {"name": name} if name else {}
+        path = fill("/zones/{}/dns_records", zone_id)
+        return list(self._api.pages(path, DnsRecord.model_validate, filters, per_page=1000, missing=missing))
