@@ -1,4 +1,4 @@
-"""``clodo backup``: snapshots taken, looked at, proven and pruned."""
+"""``clodo backup``: snapshots taken, looked at, proven, restored and pruned."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from clodo.cli.backup_restore import restore
 from clodo.cli.options import JsonOption, ReasonOption, SomeTargetsArgument, WorkspaceOption, YesOption
 from clodo.cli.output import ask, moment, say, short, show, show_json, show_table
 from clodo.cli.session import open_ledger, open_workspace, prefect_for
@@ -37,7 +38,7 @@ LevelOption = Annotated[
     str, typer.Option("--level", metavar="LEVEL", help="hashes, open (needs the age key) or restore (and compares).")
 ]
 
-app = typer.Typer(help="Snapshots: taken, looked at, proven and pruned.", no_args_is_help=True)
+app = typer.Typer(help="Snapshots: taken, looked at, proven, restored and pruned.", no_args_is_help=True)
 
 
 @app.command()
@@ -345,3 +346,6 @@ def _rows(facts: Any) -> str | None:
         return f"{sum(table['rows'] for table in facts['tables'].values()):,}"
     count = facts.get("keys", facts.get("objects", facts.get("records")))
     return None if count is None else f"{count:,}"
+
+
+app.command()(restore)

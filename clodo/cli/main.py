@@ -29,7 +29,7 @@ COMMANDS = {
     "release": Lazy("clodo.cli.release", "app", "What was released, and what was left unfinished."),
     "config": Lazy("clodo.cli.config", "app", "What targets are configured to be, and whether that is right."),
     "database": Lazy("clodo.cli.database", "app", "D1 databases and their migrations."),
-    "backup": Lazy("clodo.cli.backup", "app", "Snapshots: taken, looked at, proven and pruned."),
+    "backup": Lazy("clodo.cli.backup", "app", "Snapshots: taken, looked at, proven, restored and pruned."),
     "secrets": Lazy("clodo.cli.secrets", "app", "Secrets of Workers, and the API tokens: made, compared, rotated."),
     "flag": Lazy("clodo.cli.flag", "app", "Feature flags of services, by environment and customer."),
     "security": Lazy("clodo.cli.security", "app", "Security rules over settings and secrets."),

@@ -1,0 +1,227 @@
+"""``clodo backup restore`` and ``clodo backup drill``: snapshots brought back, and shown to come back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clodo.cli.options import JsonOption, ReasonOption, WorkspaceOption, YesOption
+from clodo.cli.output import ask, raise_if_nobody_can_be_asked, say, show, show_json, show_table
+from clodo.cli.session import open_workspace, prefect_for
+
+SnapshotArgument = Annotated[
+    str | None, typer.Argument(metavar="SNAPSHOT", help="Its id or how that begins; the newest if left out.")
+]
+VaultOption = Annotated[str | None, typer.Option("--vault", metavar="NAME", help="Read it from this vault.")]
+IdentityOption = Annotated[
+    Path | None,
+    typer.Option("--identity", metavar="FILE", help="Private age key; that of the Vault block is used too."),
+]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="ARCHIVE", help="Only this one, such as d1/shop; repeat for several."),
+]
+AsOption = Annotated[
+    list[str] | None,
+    typer.Option("--as", metavar="[OLD=]NEW", help="What to call the new resource; OLD= when there are several."),
+]
+AtOption = Annotated[
+    str | None,
+    typer.Option(
+        "--at",
+        metavar="MOMENT",
+        help="Take databases back by Time Travel: 2026-11-20T03:00:00Z, within 30 days; with --in-place.",
+    ),
+]
+
+
+def restore(
+    context: typer.Context,
+    snapshot: SnapshotArgument = None,
+    only: OnlyOption = None,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Overwrite what is there, after a safety snapshot.")
+    ] = False,
+    table: Annotated[
+        str | None, typer.Option("--table", metavar="TABLE", help="Only this table of the one database.")
+    ] = None,
+    prefix: Annotated[
+        str | None, typer.Option("--prefix", metavar="PREFIX", help="Only keys of the one namespace that begin so.")
+    ] = None,
+    rename: AsOption = None,
+    account: Annotated[
+        str | None, typer.Option("--account", metavar="BLOCK", help="Into the account of this block.")
+    ] = None,
+    at: AtOption = None,
+    rebind: Annotated[
+        bool, typer.Option("--rebind", help="Name what came back in the wrangler configs, and release the services.")
+    ] = False,
+    plan: Annotated[
+        str | None, typer.Option("--plan", metavar="FINGERPRINT", help="Do what that plan said, or nothing.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
+    vault: VaultOption = None,
+    identity: IdentityOption = None,
+    reason: ReasonOption = "",
+    yes: YesOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Restore a snapshot: into new databases and namespaces, or in place.
+
+    Shows a plan first, and asks. What comes back is compared with the manifest, table by table and key by key; when it
+    isn't what was backed up, or anything else fails, everything is put back. A restore that was killed goes on when the
+    same command is run again.
+
+    With --json: {"plan": {"fingerprint", "snapshot", "vault", "taken_at", "table", "prefix", "steps": [{"kind", "way",
+    "source_id", "source", "account_id", "name", "there_id", "there", "was_there", "items", "bytes", "seconds",
+    "requests", "bookmark", "targets", "risks"}], "seconds", "requests", "left"}, "restored": {"snapshot", "vault",
+    "resources": [{"kind", "way", "source", "source_id", "name", "id", "account_id", "items", "expired", "seconds",
+    "bookmark_before", "targets"}], "safety", "seconds", "was_resumed"}, "rebound": [{"target", "binding", "resource",
+    "id", "diff"}]}. "restored" is null with --dry-run.
+
+    Exit status: 0 restored and verified, 1 failed (and put back, unless it says otherwise), 2 bad configuration or
+    usage, 4 refused (declined, stale, a name is taken), 10 no such snapshot or nothing in it, 11 locked, 12 not
+    authorised or no key that opens it, 75 try later, 130 interrupted (and put back).
+    """
+    question = "Restore as planned?"
+    loaded = open_workspace(context, workspace)
+    parameters: dict[str, Any] = {
+        "workspace": str(loaded.root),
+        "snapshot": snapshot,
+        "only": only,
+        "in_place": in_place,
+        "table": table,
+        "prefix": prefix,
+        "rename": _names(rename, only),
+        "account": account,
+        "at": _moment(at),
+        "vault": vault,
+        "identity": str(identity) if identity is not None else None,
+        "reason": reason,
+    }
+    must_ask = not (dry_run or yes or plan)
+    if must_ask:
+        raise_if_nobody_can_be_asked(question)
+    with prefect_for(context, loaded.root):
+        from flows.restore_snapshot import restore_snapshot
+
+        if dry_run or plan is None:
+            drawn = restore_snapshot(**parameters, dry_run=True, plan=plan)["plan"]
+            if not (as_json and dry_run):
+                _show_plan(drawn, to=say if as_json else show)
+            if dry_run:
+                if as_json:
+                    show_json({"plan": drawn, "restored": None, "rebound": []})
+                else:
+                    show(f"Nothing was done. To do exactly this: --plan {drawn['fingerprint']}")
+                return
+            if must_ask:
+                ask(question, yes=False)
+            plan = drawn["fingerprint"]
+        done = restore_snapshot(**parameters, plan=plan, rebind=rebind)
+    if as_json:
+        show_json(done)
+        return
+    _show_restored(done, rebind=rebind)
+
+
+def _show_plan(drawn: dict[str, Any], *, to: Any) -> None:
+    if to is show:
+        show_table(
+            ("from", "way", "to", "now there", "items", "bytes"),
+            [
+                (
+                    f"{step['kind']}/{step['source']}",
+                    step["way"],
+                    step["name"],
+                    step["there"] or None,
+                    f"{step['items']:,}",
+                    f"{step['bytes']:,}",
+                )
+                for step in drawn["steps"]
+            ],
+            empty="Nothing to do.",
+        )
+    else:
+        for step in drawn["steps"]:
+            to(f"{step['way']} {step['kind']}/{step['name']} from {step['source']}: {step['items']:,} items")
+    for step in drawn["steps"]:
+        for risk in step["risks"]:
+            to(f"{step['kind']}/{step['name']}: {risk}")
+    for item in drawn["left"]:
+        to(f"left: {item['archive']}: {item['why']}")
+    source = f"snapshot {drawn['snapshot']} in the vault {drawn['vault']}" if drawn["snapshot"] else "Time Travel"
+    to(
+        f"Plan {drawn['fingerprint']}: {source}, as of {drawn['taken_at'][:19].replace('T', ' ')} UTC;"
+        f" about {drawn['requests']} requests and {drawn['seconds']:.0f} s."
+    )
+
+
+def _show_restored(done: dict[str, Any], *, rebind: bool) -> None:
+    restored = done["restored"]
+    show_table(
+        ("resource", "way", "id", "verified", "seconds"),
+        [
+            (f"{item['kind']}/{item['name']}", item["way"], item["id"], f"{item['items']:,}", f"{item['seconds']:.1f}")
+            for item in restored["resources"]
+        ],
+        empty="Nothing.",
+    )
+    for item in restored["resources"]:
+        if item["expired"]:
+            show(f"{item['kind']}/{item['name']}: {item['expired']:,} keys had expired and were left out.")
+        if item["bookmark_before"]:
+            show(f"{item['kind']}/{item['name']}: before this it was at bookmark {item['bookmark_before']}.")
+    if restored["safety"]:
+        show(f"What was there before is in the safety snapshot {restored['safety']}.")
+    for item in done["rebound"]:
+        if item["diff"]:
+            show(item["diff"].rstrip("\n"))
+    targets = sorted({item["target"] for item in done["rebound"]})
+    if targets and rebind:
+        show(f"{', '.join(targets)} released with the new binding.")
+    elif targets:
+        say(
+            f"{', '.join(targets)} still lead to what was there before."
+            f" Change the config as shown, then: clodo deploy {' '.join(targets)}. (--rebind does both.)"
+        )
+    count = sum(item["items"] for item in restored["resources"])
+    show(
+        f"Restored {len(restored['resources'])} resources, {count:,} rows and keys compared with the manifest,"
+        f" in {restored['seconds']:.1f} s."
+    )
+
+
+def _names(given: list[str] | None, only: list[str] | None) -> dict[str, str]:
+    from clodo.errors import BadUsage
+
+    names: dict[str, str] = {}
+    for text in given or ():
+        old, equals, new = text.partition("=")
+        if not equals:
+            if len(only or ()) != 1:
+                raise BadUsage(
+                    f'--as "{text}" does not say which archive is meant', hint="Write --as OLD=NEW, or name one --only."
+                )
+            old, new = (only or [""])[0], text
+        if not old or not new:
+            raise BadUsage(f'--as "{text}" has an empty name')
+        names[old] = new
+    return names
+
+
+def _moment(text: str | None) -> datetime | None:
+    from clodo.errors import BadUsage
+
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadUsage(f'--at "{text}" is no moment', hint="Write it as 2026-11-20T03:00:00Z.") from error
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -1,0 +1,61 @@
+"""``clodo backup restore`` and ``drill`` as a person runs them, through the flows."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.conftest import logs_as_before
+from tests.cli.test_backup import shop
+
+__all__ = ["logs_as_before", "shop"]
+
+
+@pytest.fixture
+def gone(shop):
+    """A shop whose database was backed up and then deleted; gives the identity's file."""
+    identity = shop.make_key()
+    shop.told("create")
+    (database,) = shop.account.result("GET", "/d1/database")
+    shop.account.result("DELETE", f"/d1/database/{database['uuid']}")
+    return identity
+
+
+def test_a_plan_is_shown_and_only_that_is_done(shop, gone):
+    """Dry run, stale fingerprint, right fingerprint; then every row is there, and the service is named."""
+    planned, _ = shop.clodo("restore", "--dry-run")
+    fingerprint = planned.rpartition("--plan ")[2].strip()
+    assert "create" in planned
+    assert "Add --yes" in shop.clodo("restore", "--identity", gone, status=4)[1]
+    assert "approve what it shows" in shop.clodo("restore", "--identity", gone, "--plan", "0" * 16, status=4)[1]
+    assert "--identity" in shop.clodo("restore", "--plan", fingerprint, status=12)[1]
+    assert shop.account.result("GET", "/d1/database") == []
+
+    done, said = shop.clodo("restore", "--identity", gone, "--plan", fingerprint)
+
+    (database,) = shop.account.result("GET", "/d1/database")
+    assert database["uuid"] in done
+    assert "Restored 1 resources, 2 rows and keys compared with the manifest" in done
+    assert "clodo deploy shop@production" in said
+    assert "AGE-SECRET-KEY" not in done + said
+
+
+def test_a_script_reads_what_came_back(shop, gone):
+    """With --json one document has the plan, what came back, and the bindings that still lead elsewhere."""
+    out, _ = shop.clodo("restore", "--identity", gone, "--yes", "--as", "d1/shop-db=shop-again", "--json")
+
+    done = json.loads(out)
+    (resource,) = done["restored"]["resources"]
+    assert (resource["name"], resource["items"], done["plan"]["steps"][0]["way"]) == ("shop-again", 2, "create")
+    assert [(item["target"], "shop-again" in item["diff"]) for item in done["rebound"]] == [("shop@production", True)]
+
+
+def test_words_that_make_no_sense_are_refused(shop, gone):
+    """A moment that is none, a name for nobody, a table that isn't there, Time Travel into a new database."""
+    assert "is no moment" in shop.clodo("restore", "--at", "yesterday", "--dry-run", status=2)[1]
+    assert "--as OLD=NEW" in shop.clodo("restore", "--as", "new", "--dry-run", status=2)[1]
+    assert "--in-place" in shop.clodo("restore", "--at", "2026-11-20T03:00:00Z", "--dry-run", status=2)[1]
+    assert "d1/shop-db" in shop.clodo("restore", "--only", "d1/other", "--dry-run", status=10)[1]
+    assert "members" in shop.clodo("restore", "--table", "x", "--yes", "--identity", gone, status=2)[1]
+    assert shop.account.result("GET", "/d1/database") == []
