@@ -2,6 +2,7 @@
 
 from clodo.ledger.audit import Audit, AuditRow, BrokenRow
 from clodo.ledger.clocks import Clock, utc_now
+from clodo.ledger.drills import DrillRecord, Drills
 from clodo.ledger.identifiers import new_identifier, new_release_id
 from clodo.ledger.journal import Entry, FileJournal, Journal, LedgerJournal, Phase
 from clodo.ledger.ledger import Ledger, default_path
@@ -16,6 +17,8 @@ __all__ = [
     "AuditRow",
     "BrokenRow",
     "Clock",
+    "DrillRecord",
+    "Drills",
     "Entry",
     "FileJournal",
     "Holding",

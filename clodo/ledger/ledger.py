@@ -15,6 +15,7 @@ from clodo.ledger.budget import LedgerBudget
 from clodo.ledger.clocks import Clock
 from clodo.ledger.configurations import Configurations
 from clodo.ledger.database import DEFAULT_PATIENCE, Database
+from clodo.ledger.drills import Drills
 from clodo.ledger.journal import FileJournal, LedgerJournal, insert_entry
 from clodo.ledger.live import LiveTargets
 from clodo.ledger.locks import Locks
@@ -46,6 +47,8 @@ class Ledger:
 
         snapshots: Which there are, and when each was last proven.
 
+        drills: When a restore was last tried, and how long it took.
+
         configurations: What each release was told to be, without secrets.
 
         secrets: How old secrets are, and how rotations stand; never the secrets.
@@ -60,6 +63,7 @@ class Ledger:
         self.audit = Audit(database)
         self.live = LiveTargets(database)
         self.snapshots = Snapshots(database)
+        self.drills = Drills(database)
         self.configurations = Configurations(database)
         self.secrets = SecretRecords(database)
         self.zones = ZoneLists(database)

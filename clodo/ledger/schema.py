@@ -257,3 +257,19 @@ zone_lists = Table(
     Column("content", Document, nullable=False),
     Column("read_at", Moment, nullable=False),
 )
+
+drills = Table(
+    "clodo_drills",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("portfolio", Text, nullable=False),
+    Column("snapshot", String(40), nullable=False),
+    Column("vault", String(200), nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("is_good", Boolean, nullable=False),
+    Column("rto_seconds", Double, nullable=False),
+    Column("rpo_seconds", Double, nullable=False),
+    Column("items", BigInteger, nullable=False),
+    Column("problem", Text),
+    Index("clodo_drills_by_portfolio", "portfolio", "at"),
+)
