@@ -25,7 +25,7 @@ from clodo.ledger.schema import REVISION_TABLE
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql as postgresql_dialect
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every revision this Clodo knows, oldest first."""
 
 DEFAULT_PATIENCE = timedelta(seconds=30)
