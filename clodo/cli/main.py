@@ -31,6 +31,8 @@ COMMANDS = {
     "database": Lazy("clodo.cli.database", "app", "D1 databases and their migrations."),
     "backup": Lazy("clodo.cli.backup", "app", "Snapshots: taken, looked at, proven, restored and pruned."),
     "secrets": Lazy("clodo.cli.secrets", "app", "Secrets of Workers, and the API tokens: made, compared, rotated."),
+    "customer": Lazy("clodo.cli.customer", "app", "Customers of services: settings, sections, domains."),
+    "domain": Lazy("clodo.cli.domain", "app", "Zones, whom they serve, and whether they work."),
     "flag": Lazy("clodo.cli.flag", "app", "Feature flags of services, by environment and customer."),
     "security": Lazy("clodo.cli.security", "app", "Security rules over settings and secrets."),
 }

@@ -254,7 +254,7 @@ zone_lists = Table(
     "clodo_zone_lists",
     metadata,
     Column("key", String(64), primary_key=True),
-    Column("content", Document, nullable=False),
+    Column("content", Text, nullable=False),
     Column("read_at", Moment, nullable=False),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -23,11 +24,12 @@ class ZoneLists:
         query = select(table.c.content, table.c.read_at).where(table.c.key == key, table.c.read_at >= since)
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else (row.content, row.read_at)
+        return None if row is None else (dict(json.loads(row.content)), row.read_at)
 
     def put(self, key: str, content: Mapping[str, Any], read_at: datetime) -> None:
         """Remember what was seen, in place of what was."""
-        values = {"key": key, "content": content, "read_at": read_at}
+        text = json.dumps(dict(content), separators=(",", ":"), ensure_ascii=False)
+        values = {"key": key, "content": text, "read_at": read_at}
         with self._database.write() as connection:
             connection.execute(insert_unless_there(connection, table).values(values))
             connection.execute(update(table).where(table.c.key == key).values(values))
