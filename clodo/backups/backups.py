@@ -389,7 +389,7 @@ class Backups:
             for manifest in ours:
                 # A forged one that counts as newest would let good ones go.
                 manifest.raise_unless_trusted(self.trusted)
-            held = {item.id for item in ours if self._ledger.locks.holding(f"snapshot/{item.id}")}
+            held = {item.id for item in ours if self._is_held(item.id)}
             decisions = decide(
                 [Kept(item.id, item.created_at, item.is_good and item.id not in wrong) for item in ours],
                 self.settings.keep,
@@ -423,6 +423,11 @@ class Backups:
                     vault.delete_part(part.sha256)
                 self._audit("pruned", vault.name, {"snapshots": len(gone), "parts": len(unneeded)})
         return Pruned(vault.name, tuple(decisions), len(unneeded), sum(part.size for part in unneeded))
+
+    def _is_held(self, snapshot: str) -> bool:
+        # Whoever was killed holds nothing, also before his lock expires.
+        holding = self._ledger.locks.holding(f"snapshot/{snapshot}")
+        return holding is not None and not holding.owner.is_gone()
 
     def _withdraw(self, vault: Vault, snapshot: str) -> bool:
         try:

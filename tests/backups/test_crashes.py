@@ -36,7 +36,7 @@ def run(fleet, what, last=0, *, after=False):
         timeout=60,
     )
     assert done.returncode in (-9, 0), done.stderr
-    return None if done.returncode else int(done.stdout)
+    return None if done.returncode else int(done.stdout.split()[-1])
 
 
 def check_everything(fleet):
