@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from clodo.cli.backup_restore import restore
+from clodo.cli.backup_restore import drill, restore
 from clodo.cli.options import JsonOption, ReasonOption, SomeTargetsArgument, WorkspaceOption, YesOption
 from clodo.cli.output import ask, moment, say, short, show, show_json, show_table
 from clodo.cli.session import open_ledger, open_workspace, prefect_for
@@ -349,3 +349,4 @@ def _rows(facts: Any) -> str | None:
 
 
 app.command()(restore)
+app.command()(drill)

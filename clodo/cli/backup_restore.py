@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from clodo.cli.options import JsonOption, ReasonOption, WorkspaceOption, YesOption
-from clodo.cli.output import ask, raise_if_nobody_can_be_asked, say, show, show_json, show_table
-from clodo.cli.session import open_workspace, prefect_for
+from clodo.cli.output import ask, moment, raise_if_nobody_can_be_asked, say, show, show_json, show_table
+from clodo.cli.session import open_ledger, open_workspace, prefect_for
 
 SnapshotArgument = Annotated[
     str | None, typer.Argument(metavar="SNAPSHOT", help="Its id or how that begins; the newest if left out.")
@@ -128,6 +128,84 @@ def restore(
         show_json(done)
         return
     _show_restored(done, rebind=rebind)
+
+
+def drill(
+    context: typer.Context,
+    snapshot: SnapshotArgument = None,
+    account: Annotated[
+        str | None, typer.Option("--account", metavar="BLOCK", help="Scratch resources on the account of this block.")
+    ] = None,
+    history: Annotated[bool, typer.Option("--history", help="Only list the drills that there were.")] = False,
+    vault: VaultOption = None,
+    identity: IdentityOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Restore the newest good snapshot into scratch databases and namespaces, compare, measure, and remove them.
+
+    It is compared with the manifest, never with the live resources, which have moved on. What a killed drill left is
+    removed first. How long it took (RTO) and how old the snapshot was (RPO) are kept in the ledger.
+
+    With --json: {"id", "portfolio", "snapshot", "vault", "at", "is_good", "rto_seconds", "rpo_seconds", "items",
+    "problem"}; with --history a list of these, oldest first.
+
+    Exit status: 0 it comes back, 1 it does not, or nobody we trust signed it, 2 bad configuration, 10 no good snapshot,
+    11 another drill runs, 12 not authorised or no key that opens it, 75 try later.
+    """
+    loaded = open_workspace(context, workspace)
+    if history:
+        _show_history(loaded.root, loaded.portfolio.name, as_json=as_json)
+        return
+    with prefect_for(context, loaded.root):
+        from flows.drill_snapshot import drill_snapshot
+
+        done = drill_snapshot(
+            workspace=str(loaded.root),
+            snapshot=snapshot,
+            vault=vault,
+            identity=str(identity) if identity is not None else None,
+            account=account,
+        )
+    if as_json:
+        show_json(done)
+        return
+    from clodo.backups.drilling_trend import duration
+
+    show(
+        f"{done['snapshot']} of {done['vault']} comes back: {done['items']:,} rows and keys in"
+        f" {duration(done['rto_seconds'])}; {duration(done['rpo_seconds'])} of writes would be lost."
+    )
+
+
+def _show_history(folder: Path, portfolio: str, *, as_json: bool) -> None:
+    from clodo.backups.drilling_trend import duration, sparkline
+
+    with open_ledger(folder) as ledger:
+        drills = ledger.drills.latest(portfolio, limit=100)
+    if as_json:
+        show_json([item.to_json() for item in drills])
+        return
+    show_table(
+        ("drill", "snapshot", "vault", "comes back", "rto", "rpo", "items", "problem"),
+        [
+            (
+                moment(item.at),
+                item.snapshot,
+                item.vault,
+                "yes" if item.is_good else "NO",
+                duration(item.rto_seconds),
+                duration(item.rpo_seconds),
+                f"{item.items:,}",
+                item.problem,
+            )
+            for item in drills
+        ],
+        empty="No drills.",
+    )
+    if drills:
+        show(f"RTO {sparkline([item.rto_seconds for item in drills if item.is_good])}")
 
 
 def _show_plan(drawn: dict[str, Any], *, to: Any) -> None:

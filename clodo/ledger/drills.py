@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import insert, select
 
+from clodo.ledger.clocks import to_text
 from clodo.ledger.database import Database
 from clodo.ledger.schema import drills as table
 
@@ -41,6 +43,10 @@ class DrillRecord:
     rpo_seconds: float
     items: int
     problem: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for scripts."""
+        return asdict(self) | {"at": to_text(self.at)}
 
     @property
     def rto(self) -> timedelta:
