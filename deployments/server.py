@@ -347,6 +347,8 @@ def _launch(workspace: Path, folder: Path, port: int, *, is_kept: bool) -> Prefe
         # One transaction for each event of each task run is the default, and most of what a rollout costs the server.
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+        # 100 runs of each schedule in advance is the default, and keeps SQLite locked while others get a 503.
+        "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "5",
         "DO_NOT_TRACK": "1",
     }
     words = [

@@ -401,9 +401,9 @@ def test_migrations_are_shown_and_applied(shop):
     after = shop.told("database", "status", "api")
 
     assert [(item["database"], item["pending"]) for item in before] == [
-        ("people", [{"name": "0001_people.sql", "is_contract": False}])
+        ("people", [{"name": "0001_people.sql", "is_contract": False, "verdict": "safe"}])
     ]
-    assert applied == {"target": "api@production", "applied": {"people": ["0001_people.sql"]}}
+    assert (applied["target"], applied["applied"]) == ("api@production", {"people": ["0001_people.sql"]})
     assert again["applied"] == {"people": []}
     assert (after[0]["applied"], after[0]["pending"], after[0]["findings"]) == (["0001_people.sql"], [], [])
 
