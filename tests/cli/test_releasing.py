@@ -164,6 +164,7 @@ def test_a_bad_version_is_undone_and_the_status_is_one(shop):
     assert shop.says("api") == "one"
 
 
+@pytest.mark.exhaustive
 def test_ctrl_c_in_the_middle_is_undone_first(shop, prefect_server):
     """An interrupted release puts back what it had begun, and then ends with 130."""
     shop.write("api")

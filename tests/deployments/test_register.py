@@ -158,6 +158,7 @@ def test_a_registered_deployment_is_what_the_file_says(prefect_server, tmp_path)
     assert pool.type == "process"
 
 
+@pytest.mark.exhaustive
 def test_what_an_operator_set_on_the_pool_stays(prefect_server, tmp_path):
     """Registering again doesn't take back the limit that somebody chose in the UI."""
     from prefect.client.schemas.actions import WorkPoolUpdate

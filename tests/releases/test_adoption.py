@@ -81,6 +81,7 @@ def test_a_worker_that_wrangler_deployed_is_adopted_as_it_is(stage, tmp_path):
     stage.raise_if_unsettled()
 
 
+@pytest.mark.exhaustive
 def test_a_worker_that_wrangler_deployed_otherwise_is_shown_before_it_is_overwritten(stage, tmp_path):
     """Somebody's other code is live: the release refuses, says what would be lost, and goes on when told to."""
     stage.write(migrations={}, count="SELECT 0 AS orders")
@@ -180,6 +181,7 @@ def test_a_route_that_somebody_took_away_is_no_unchanged_target(quick_stage):
     quick_stage.raise_if_unsettled()
 
 
+@pytest.mark.exhaustive
 def test_a_domain_that_somebody_gave_away_is_no_unchanged_target(quick_stage):
     """A custom domain that leads to another Worker by now is shown, and not taken back silently."""
     hostname = f"buy.{quick_stage.account.zone}"

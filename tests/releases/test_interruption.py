@@ -120,8 +120,7 @@ def live(stage: Stage) -> str:
     return released.version_id
 
 
-@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-@pytest.mark.parametrize("moment", ["uploading", "setting triggers"])
+@pytest.mark.parametrize(("moment", "asked"), [("uploading", signal.SIGINT), ("setting triggers", signal.SIGTERM)])
 def test_what_was_begun_is_undone_and_the_status_is_130(stage, live, asked, moment):
     """The release notices at its next step or write, puts everything back, verified, and says so."""
     raise_unless_undone(stage, live, asked, moment)
@@ -158,7 +157,7 @@ def raise_unless_undone(stage: Stage, live: str, asked: signal.Signals, moment: 
     stage.raise_if_unsettled()
 
 
-@pytest.mark.parametrize("moment", ["uploading", "rolling out"])
+@pytest.mark.parametrize("moment", ["rolling out", pytest.param("uploading", marks=pytest.mark.exhaustive)])
 def test_a_second_ctrl_c_ends_at_once_and_the_next_run_repairs(stage, live, moment):
     """Nothing is waited for any more, not even for the undo; what was begun is found and undone by the next run."""
     method, path, nth = MOMENTS[moment]
@@ -218,6 +217,7 @@ def raise_unless_the_next_run_repairs(stage: Stage) -> None:
     stage.raise_if_unsettled()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(400)
 def test_a_second_ctrl_c_ends_a_portfolio_at_once_too(account, toolchain, tmp_path, prefect_server):
     """Releases in threads of the real command are ended as well, and `clodo reconcile` puts back what they did."""

@@ -46,15 +46,9 @@ def stage(stage: Stage, tmp_path: Path) -> Stage:
     return stage
 
 
-@pytest.fixture(params=["with the ledger", "directly"])
-def in_either_way(request: pytest.FixtureRequest, stage: Stage) -> Callable[..., Outcome]:
-    """Rolls the shop back in one of the two ways; the direct one has no ledger."""
-    return in_one_way(request.param, stage)
-
-
 @pytest.fixture(params=["with the ledger", pytest.param("directly", marks=pytest.mark.exhaustive)])
 def roll_back(request: pytest.FixtureRequest, stage: Stage) -> Callable[..., Outcome]:
-    """The same, where the two ways hardly differ."""
+    """Rolls the shop back in one of the two ways; the direct one has no ledger."""
     return in_one_way(request.param, stage)
 
 
@@ -88,22 +82,22 @@ def test_the_version_before_is_live_again_and_triggers_and_data_stay(stage):
     stage.raise_if_unsettled()
 
 
-def test_going_back_again_goes_further_back(stage, in_either_way):
+def test_going_back_again_goes_further_back(stage, roll_back):
     """A version that was gone back from is not good: the next rollback passes it over, with and without a ledger."""
     one, two, three = (live(stage, says) for says in ("one", "two", "three"))
     assert stage.live_version == three
 
-    first = in_either_way()
-    second = in_either_way()
+    first = roll_back()
+    second = roll_back()
 
     assert (first.version_id, second.version_id) == (two, one)
     assert stage.says() == "one"
     with pytest.raises(NoWayBack):
-        in_either_way()
+        roll_back()
     assert stage.says() == "one"
 
 
-def test_a_version_that_failed_is_no_way_back(stage, in_either_way):
+def test_a_version_that_failed_is_no_way_back(stage, roll_back):
     """It had all the traffic for a moment and was undone; going back never leads there."""
     live(stage, "one")
     stage.write(says="two", live_status=500)
@@ -111,7 +105,7 @@ def test_a_version_that_failed_is_no_way_back(stage, in_either_way):
         stage.release()
 
     with pytest.raises(NoWayBack) as none:
-        in_either_way()
+        roll_back()
 
     assert none.value.exit_code == 10
     assert "--to" in (none.value.hint or "")

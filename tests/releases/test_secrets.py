@@ -108,6 +108,7 @@ def test_a_failed_versions_secrets_stay_with_it(service):
     assert service.observe().secrets == ("KEY", "OTHER")
 
 
+@pytest.mark.exhaustive
 def test_what_a_failed_version_lacked_is_still_there(service):
     """A failed version that no longer names a secret takes it from nobody."""
     good = {"KEY": FIRST, "OTHER": STAYS}
@@ -376,7 +377,13 @@ def test_a_library_user_who_sets_nothing_up_finds_no_secret_in_logs_either(servi
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/versions$"), ("GET", "/deployments$"), ("POST", "/deployments$"), ("POST", "/d1/.*/query$")],
+    [
+        ("POST", "/versions$"),
+        *(
+            pytest.param(*call, marks=pytest.mark.exhaustive)
+            for call in (("GET", "/deployments$"), ("POST", "/deployments$"), ("POST", "/d1/.*/query$"))
+        ),
+    ],
 )
 def test_what_cloudflare_quotes_is_not_passed_on(service, method, path):
     """When a refusal quotes what was sent, errors, the journal and the audit trail have asterisks instead."""

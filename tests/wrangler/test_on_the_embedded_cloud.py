@@ -23,6 +23,7 @@ export default {
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(120)
 def test_the_secrets_of_a_failed_version_do_not_reach_the_next(
     toolchain: Toolchain, account: CloudAccount, tmp_path: Path, as_wrangler: AsWrangler

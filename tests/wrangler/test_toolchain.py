@@ -96,6 +96,7 @@ def test_offline_with_a_cold_cache_says_what_to_do(monkeypatch: pytest.MonkeyPat
         locate(settings)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.timeout(300)
 def test_a_killed_install_is_repaired_by_two_at_once(
     toolchain: Toolchain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

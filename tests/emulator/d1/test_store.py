@@ -263,7 +263,7 @@ async def _kill_and_check(folder: Path, kind: str, rounds: int, seed: int) -> in
     return len(acknowledged)
 
 
-@pytest.mark.parametrize("kind", ["writes", "restores"])
+@pytest.mark.parametrize("kind", ["writes", pytest.param("restores", marks=pytest.mark.exhaustive)])
 async def test_a_kill_loses_no_acknowledged_row(tmp_path: Path, kind: str):
     """A writing process is killed with SIGKILL again and again; each acknowledged row and bookmark is still there."""
     seed = time.time_ns() % 1_000_000
