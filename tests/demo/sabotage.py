@@ -170,6 +170,30 @@ def an_acknowledged_row_is_gone(rehearsal: Rehearsal, cloud: EmbeddedCloud) -> I
         yield Broken(rehearsal, f"acknowledged rows are gone, one of them {member}")
 
 
+@contextmanager
+def a_restored_row_is_gone(rehearsal: Rehearsal, cloud: EmbeddedCloud) -> Iterator[Broken]:
+    """One row of what was restored is missing."""
+    assert rehearsal.recovery is not None
+    member = str(min(row[0] for row in rehearsal.recovery.rows["members"]))
+    with without_rows(rehearsal, "auth", "members", "id", member):
+        yield Broken(rehearsal, f"1 of {rehearsal.recovery.count} rows are not back")
+
+
+@contextmanager
+def the_service_was_not_rebound(rehearsal: Rehearsal, cloud: EmbeddedCloud) -> Iterator[Broken]:
+    """auth runs the version that still leads to the dropped database."""
+    with deployed(rehearsal, "auth", {version_of(rehearsal.second["auth"]): 100}):
+        yield Broken(rehearsal, "counting the members was answered with 5")
+
+
+@contextmanager
+def another_database_has_the_name(rehearsal: Rehearsal, cloud: EmbeddedCloud) -> Iterator[Broken]:
+    """The rows are those of a database that nobody dropped."""
+    assert rehearsal.recovery is not None
+    there = rehearsal.cloudflare.d1.get_by_name(DATABASES["api"]).uuid
+    yield Broken(replace(rehearsal, recovery=replace(rehearsal.recovery, dropped=there)), "was never dropped")
+
+
 # --- among the visitors ----------------------------------------------------------------------------------------------
 
 
@@ -338,6 +362,11 @@ SABOTAGES: Mapping[str, tuple[Sabotage, ...]] = {
         a_member_is_not_counted,
     ),
     "no acknowledged row was lost": (an_acknowledged_row_is_gone,),
+    "a dropped database came back with every row": (
+        a_restored_row_is_gone,
+        the_service_was_not_rebound,
+        another_database_has_the_name,
+    ),
     "what did not change was left alone": (a_version_too_many,),
     "every release ended, and the audit trail holds": (
         a_release_is_left_open,

@@ -32,7 +32,9 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """
-    Rehearse the main job on the embedded cloud: release, release again, undo a bad version; then check every claim.
+    Rehearse the main job on the embedded cloud: release, release again, undo a bad version, restore a database.
+
+    At the end each claim is checked.
 
     Writes a sample workspace of three services into a temporary folder (or into the empty --workspace DIR). Needs no
     account, and changes nothing outside of that folder but the toolchain's cache. Ctrl-C stops all that it started.

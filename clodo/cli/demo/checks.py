@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from clodo.cli.demo.recovery import rows_of
 from clodo.cli.demo.rehearsal import DATABASES, SERVICES, Rehearsal
 from clodo.errors import ClodoError
 from clodo.ledger import Ledger, ReleaseState, default_path
@@ -81,12 +82,15 @@ def second_version_is_live(rehearsal: Rehearsal) -> str:
     """Cloudflare reports, for each service, the version that the second rollout verified, with its release's tag."""
     _demand_endings("second", rehearsal.second, Ending.LIVE)
     for service, outcome in rehearsal.second.items():
-        live = _live_version(rehearsal, service)
-        if live != outcome.version_id:
-            raise Untrue(f"{service}: Cloudflare reports {live} as live, not {outcome.version_id}")
-        tag = rehearsal.cloudflare.versions.get(service, live).tag or ""
+        live, expected = _live_version(rehearsal, service), outcome.version_id
+        if service == "auth" and rehearsal.recovery is not None:
+            # The same code, released once more with the database that came back.
+            expected = rehearsal.recovery.version
+        if live != expected:
+            raise Untrue(f"{service}: Cloudflare reports {live} as live, not {expected}")
+        tag = rehearsal.cloudflare.versions.get(service, str(outcome.version_id)).tag or ""
         if not tag.startswith(f"{outcome.release_id}."):
-            raise Untrue(f"{service}: the live version's tag does not name release {outcome.release_id}")
+            raise Untrue(f"{service}: the second version's tag does not name release {outcome.release_id}")
     return f"{len(rehearsal.second)} services, as Cloudflare reports them"
 
 
@@ -189,10 +193,45 @@ def unchanged_is_left_alone(rehearsal: Rehearsal) -> str:
         if outcome.ending is not Ending.UNCHANGED:
             raise Untrue(f"{service} ended {outcome.ending} in the third rollout, not unchanged")
         second = _outcome("second", rehearsal.second, service).version_id
-        newest = rehearsal.cloudflare.versions.list(service, limit=1)[0].id
+        newest = next(
+            version.id
+            for version in rehearsal.cloudflare.versions.list(service, limit=2)
+            if rehearsal.recovery is None or version.id != rehearsal.recovery.version
+        )
         if newest != second:
             raise Untrue(f"{service} has version {newest}, newer than the second rollout's {second}")
     return "auth and web kept their version when only api changed"
+
+
+def every_row_came_back(rehearsal: Rehearsal) -> str:
+    """The database was dropped; another one has each of its rows, and the service answers out of that one."""
+    recovery = rehearsal.recovery
+    if recovery is None:
+        raise Untrue("no database was dropped and restored")
+    if recovery.count == 0:
+        raise Untrue("the database that was dropped had no rows")
+    d1 = rehearsal.cloudflare.d1
+    if any(database.uuid == recovery.dropped for database in d1.list()):
+        raise Untrue(f"the database {recovery.dropped} was never dropped")
+    if d1.get_by_name(DATABASES["auth"]).uuid != recovery.restored:
+        raise Untrue(f"{DATABASES['auth']} is not the database that was restored")
+    now = rows_of(rehearsal.cloudflare, recovery.restored)
+    missing = [row for table, rows in recovery.rows.items() for row in rows - now.get(table, frozenset())]
+    if missing:
+        raise Untrue(f"{len(missing)} of {recovery.count} rows are not back")
+    edge = Edge(rehearsal.cloud.edge_url)
+    try:
+        answer = edge.request(rehearsal.hostname, "/api/members/count")
+        counted = int(answer.json()["count"]) if answer.status_code == 200 else -1
+    except (httpx.TransportError, ValueError, KeyError, TypeError) as error:
+        raise Untrue(f"counting the members got no answer that makes sense ({type(error).__name__})") from error
+    finally:
+        edge.close()
+    if counted < 0:
+        raise Untrue(f"counting the members was answered with {answer.status_code}")
+    if counted < len(recovery.rows["members"]):
+        raise Untrue(f"web counts {counted} members; {len(recovery.rows['members'])} were in the database")
+    return f"{recovery.count} rows, restored into a new database, from which web answers"
 
 
 def every_release_ended(rehearsal: Rehearsal) -> str:
@@ -249,6 +288,7 @@ CLAIMS: Mapping[str, Callable[[Rehearsal], str]] = {
     "no visitor saw the bad version": nobody_saw_the_bad_version,
     "no visit failed during any release": no_visit_failed,
     "no acknowledged row was lost": no_row_was_lost,
+    "a dropped database came back with every row": every_row_came_back,
     "what did not change was left alone": unchanged_is_left_alone,
     "every release ended, and the audit trail holds": every_release_ended,
     "secrets are nowhere in clear": secrets_are_nowhere_in_clear,

@@ -1,4 +1,4 @@
-"""The demo's acts: a workspace of three services is released, released again, and a bad version is undone."""
+"""The demo's acts: three services are released, released again, a bad version is undone, a database restored."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clodo.cli.demo.recovery import Recovery, recover
 from clodo.cli.demo.visitors import Visit, Visitors
 from clodo.cloudflare.client import Cloudflare
-from clodo.errors import Interrupted
+from clodo.errors import ClodoError, Interrupted
 from clodo.releases.interruption import times_asked
 from clodo.releases.outcome import Ending, Outcome
 from clodo.releases.rollout import RolloutFailed
@@ -48,6 +49,8 @@ class Rehearsal:
 
         third_began: How many of the visits had ended by then.
 
+        recovery: The database that was dropped and restored; None when it never came to that.
+
         problem: Why it was broken off, empty when all acts went as they should.
     """
 
@@ -60,6 +63,7 @@ class Rehearsal:
     third: Mapping[str, Outcome] = field(default_factory=dict)
     visits: tuple[Visit, ...] = ()
     third_began: int = 0
+    recovery: Recovery | None = None
     problem: str = ""
 
     @property
@@ -78,6 +82,8 @@ class Rehearsal:
                 self._play_among(visitors, say)
             finally:
                 self.visits = visitors.visits
+        if not self.problem:
+            self._recover(say)
 
     def _play_among(self, visitors: Visitors, say: Say) -> None:
         visitors.wait_for(VISITS_BETWEEN)
@@ -92,6 +98,15 @@ class Rehearsal:
         write_workspace(self.folder, "third")
         self.third = roll_out(self.folder, "demo, third version")
         visitors.wait_for(VISITS_BETWEEN)
+
+    def _recover(self, say: Say) -> None:
+        say("Act 4: a backup; auth's database is dropped, restored, and auth is released with what came back.")
+        try:
+            self.recovery = recover(self.folder, self.cloudflare, "auth", DATABASES["auth"])
+        except Interrupted:
+            raise
+        except ClodoError as error:
+            self.problem = f"Act 4 did not end as it should: {error.message}"
 
     def _is_broken_off(self, act: str, outcomes: Mapping[str, Outcome]) -> bool:
         bad = next((outcome for outcome in outcomes.values() if outcome.ending is not Ending.LIVE), None)
