@@ -9,7 +9,7 @@ from pydantic import Field
 
 from clodo.releases.outcome import Outcome
 from clodo.releases.releasing import Wish
-from clodo.releases.rollout import Rollout, looked_at, planned
+from clodo.releases.rollout import Rollout
 from tasks.releases import release, survey_targets
 from tasks.reports import report
 from tasks.sites import open_site
@@ -47,7 +47,7 @@ def release_target(
         rollout = Rollout(site, [site.workspace.find(target)], wish)
         survey_targets(rollout, 1)
         if dry_run:
-            return planned(looked_at(site, rollout.surveyed.values()))[0]
+            return rollout.plan()[0]
         for wave in rollout.waves_to_release():
             for name in wave:
                 release(rollout, name, return_state=True)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from clodo.releases.outcome import Outcome
 from clodo.releases.releasing import Wish
-from clodo.releases.rollout import Rollout, looked_at, planned
+from clodo.releases.rollout import Rollout
 from clodo.workspace.targets import Target
 from tasks.releases import release, survey_targets
 from tasks.reports import report
@@ -66,7 +66,7 @@ def roll_out_portfolio(
         rollout = Rollout(site, chosen, wish, max_parallel=max_parallel, stop_after_failures=stop_after_failures)
         survey_targets(rollout, len(chosen))
         if dry_run:
-            return list(planned(looked_at(site, rollout.surveyed.values())))
+            return list(rollout.plan())
         for wave in rollout.waves_to_release():
             futures = release.map(unmapped(rollout), list(wave))
             wait(futures)

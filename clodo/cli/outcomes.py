@@ -39,7 +39,7 @@ def show_outcomes(
             "would change" if outcome.ending == "planned" else outcome.ending,
             outcome.version_id and outcome.version_id[:8],
             f"{outcome.seconds:.1f} s" if outcome.seconds else None,
-            "; ".join(outcome.changes) or outcome.message or None,
+            "; ".join(part for part in (*outcome.changes, outcome.message) if part) or None,
         )
         for outcome in outcomes
     ]

@@ -161,9 +161,7 @@ def release_target(site: Site, surveyed: Surveyed, wish: Wish, *, take: Take = d
     desired = surveyed.desired
     if surveyed.is_unchanged:
         return replace(_unchanged(surveyed), seconds=time.monotonic() - started)
-    raise_if_forbidden(site, desired.target, wish)
-    raise_if_insecure(site, desired)
-    _raise_if_objects_migrate(surveyed)
+    raise_if_blocked(site, surveyed, wish)
     account = site.account_of(desired.target)
     site.interruption.raise_if_requested()
     with site.ledger.locks.acquire(
@@ -193,6 +191,22 @@ def release_target(site: Site, surveyed: Surveyed, wish: Wish, *, take: Take = d
     )
 
 
+def raise_if_blocked(site: Site, surveyed: Surveyed, wish: Wish) -> None:
+    """
+    Refuse what needs no more than a look to be refused; a plan shows it too.
+
+    Raises:
+        BlockedByPolicy: The portfolio or a security rule forbids it.
+
+        Refused: It can't be tested or undone, or it would overwrite what somebody else did.
+    """
+    raise_if_forbidden(site, surveyed.target, wish)
+    raise_if_insecure(site, surveyed.desired)
+    _raise_if_objects_migrate(surveyed)
+    if surveyed.look is not None:
+        _raise_if_it_overwrites(surveyed.target, surveyed.look, wish)
+
+
 def raise_if_forbidden(site: Site, target: Target, wish: Wish) -> None:
     """
     Refuse what the portfolio forbids: a freeze, or a protected environment whose ledger other machines can't see.
@@ -214,6 +228,14 @@ def raise_if_forbidden(site: Site, target: Target, wish: Wish) -> None:
         raise BlockedByPolicy(
             f"{target}: {target.environment} is protected, and this ledger is a file that no other machine sees",
             hint="Set CLODO_LEDGER_URL to the team's PostgreSQL, or say --allow-local-ledger.",
+        )
+
+
+def _raise_if_it_overwrites(target: Target, look: Look, wish: Wish) -> None:
+    if look.overwrites and not wish.overwrite:
+        raise Refused(
+            f"{target}: would overwrite what somebody else did: {look.overwrites}",
+            hint="Look at it, then repeat with --overwrite.",
         )
 
 
@@ -257,11 +279,8 @@ def _release_locked(site: Site, account: Account, surveyed: Surveyed, wish: Wish
     look = surveyed.look
     if look is not None and look.is_same:
         return _adopt(site, account, desired, look)
-    if look is not None and look.overwrites and not wish.overwrite:
-        raise Refused(
-            f"{desired.target}: would overwrite what somebody else did: {look.overwrites}",
-            hint="Look at it, then repeat with --overwrite.",
-        )
+    if look is not None:
+        _raise_if_it_overwrites(desired.target, look, wish)
     # Everything that may fail before the first step is asked for before the release is on record.
     wrangler, subdomain, tester = account.wrangler, account.subdomain, account.tester(desired.worker)
     row = ReleaseRow(

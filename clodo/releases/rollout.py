@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from clodo.errors import ClodoError, Interrupted, PartlyDone
+from clodo.errors import ClodoError, Interrupted, PartlyDone, Refused
+from clodo.releases.closer_look import look_closer
 from clodo.releases.outcome import Ending, Outcome
-from clodo.releases.releasing import Surveyed, Wish, failed_outcome, release_target, survey
+from clodo.releases.releasing import Surveyed, Wish, failed_outcome, raise_if_blocked, release_target, survey
 from clodo.releases.site import Site
 from clodo.releases.story import Take, directly
 
@@ -86,6 +87,10 @@ class Rollout:
                 self.note(release_target(self.site, item, self.wish))
         return found
 
+    def plan(self) -> tuple[Outcome, ...]:
+        """Return what would change where, and what would be refused; nothing is written."""
+        return tuple(_planned(self.site, surveyed, self.wish) for surveyed in self.surveyed.values())
+
     def waves_to_release(self) -> tuple[tuple[str, ...], ...]:
         """Return the targets that need a release, by wave; unchanged ones are left out, and so are empty waves."""
         waves = (tuple(str(target) for target in wave if str(target) not in self._outcomes) for wave in self.waves)
@@ -157,28 +162,23 @@ class Rollout:
         return None
 
 
-def planned(surveyed: Iterable[Surveyed]) -> tuple[Outcome, ...]:
-    """Return a plan as outcomes: what would change where."""
-    return tuple(
-        Outcome(
-            target=str(item.target),
-            ending=Ending.UNCHANGED
-            if item.is_unchanged or (item.look is not None and item.look.is_same)
-            else Ending.PLANNED,
-            version_id=item.remembered.version_id if item.remembered else None,
-            changes=item.describe(),
-        )
-        for item in surveyed
+def _planned(site: Site, surveyed: Surveyed, wish: Wish) -> Outcome:
+    """What a release of one target would do, and what would keep it from being begun."""
+    look = None
+    if not surveyed.is_unchanged:
+        # wrangler says what it would upload.
+        look = look_closer(site, site.account_of(surveyed.target), surveyed.desired, surveyed.remembered)
+        surveyed = replace(surveyed, look=look)
+    outcome = Outcome(
+        target=str(surveyed.target),
+        ending=Ending.PLANNED if surveyed.has_changes else Ending.UNCHANGED,
+        version_id=surveyed.remembered.version_id if surveyed.remembered else None,
+        changes=surveyed.describe(),
     )
-
-
-def looked_at(site: Site, surveyed: Iterable[Surveyed]) -> tuple[Surveyed, ...]:
-    """Look closer at every target that is not known to be unchanged: wrangler says what it would upload."""
-    from clodo.releases.closer_look import look_closer
-
-    return tuple(
-        item
-        if item.is_unchanged
-        else replace(item, look=look_closer(site, site.account_of(item.target), item.desired, item.remembered))
-        for item in surveyed
-    )
+    if not surveyed.has_changes:
+        return outcome
+    try:
+        raise_if_blocked(site, surveyed, wish)
+    except Refused as error:
+        return replace(outcome, message=f"would be refused: {error.message}", hint=error.hint)
+    return outcome

@@ -34,6 +34,7 @@ from clodo.ledger.owners import Owner
 from clodo.releases.outcome import Ending
 from clodo.releases.recovery import lock_name
 from clodo.releases.releasing import Wish, release_target, survey
+from clodo.releases.rollout import Rollout
 from clodo.releases.site import Site
 from tests.ledger.postgresql import run_postgresql
 
@@ -107,6 +108,12 @@ def raise_unless_clear(error: ClodoError, code: int, *parts: str) -> None:
 # --- rules ------------------------------------------------------------------------------------------------------------
 
 
+def remove_from_portfolio(stage: Stage, first_line: str) -> None:
+    """Take away what was added last, from *first_line* on."""
+    file = stage.folder / "portfolio.toml"
+    file.write_text(file.read_text().partition(first_line)[0])
+
+
 def freeze(starts: timedelta, ends: timedelta, reason: str = "") -> str:
     """Return a freeze around now, as the portfolio says it."""
     now = datetime.now(UTC)
@@ -124,6 +131,28 @@ def test_a_frozen_environment_is_left_alone(stage):
     error = refused(stage, BlockedByPolicy, 4, TARGET, "production is frozen until", "the big sale", "portfolio.toml")
 
     assert datetime.now(UTC).strftime("%Y-%m") in error.message
+
+
+def test_a_plan_says_what_would_be_refused(stage):
+    """A dry run shows what would change and what forbids it, since who plans today wants to release tomorrow."""
+    add_to_portfolio(stage, freeze(timedelta(hours=-1), timedelta(hours=1), "the big sale"))
+
+    with site(stage) as opened:
+        rollout = Rollout(opened, [opened.workspace.find(TARGET)], Wish())
+        rollout.survey()
+        (frozen,) = rollout.plan()
+    remove_from_portfolio(stage, "[environments.production]")
+    with site(stage, secrets=lambda target: {"SIGNING_KEY": "changeme"}) as opened:
+        rollout = Rollout(opened, [opened.workspace.find(TARGET)], Wish())
+        rollout.survey()
+        (insecure,) = rollout.plan()
+
+    assert (frozen.ending, insecure.ending) == (Ending.PLANNED, Ending.PLANNED)
+    assert frozen.changes
+    assert frozen.message.startswith(f"would be refused: {TARGET}: production is frozen until")
+    assert "SIGNING_KEY" in insecure.message
+    assert "changeme" not in insecure.message
+    assert stage.releases() == []
 
 
 @pytest.mark.parametrize(
