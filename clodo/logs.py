@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, TextIO
 
 import structlog
@@ -195,6 +195,7 @@ def configure(
     as_json: bool = False,
     stream: TextIO | None = None,
     mask: SecretMask = PROCESS_SECRETS,
+    sentence: Callable[[Mapping[str, Any]], str | None] = lambda _: None,
 ) -> None:
     """
     Send every log of this process to *stream*, masked.
@@ -210,6 +211,8 @@ def configure(
         stream: Where to; stderr by default, since stdout belongs to results.
 
         mask: Which secrets.
+
+        sentence: Says an event in words of its own, or None; not with *as_json*.
     """
     mask_every_record(mask)
     target = stream if stream is not None else sys.stderr
@@ -219,11 +222,12 @@ def configure(
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if as_json
-        else structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback)
-    )
+    console = structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback)
+
+    def for_people(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+        return sentence(event) or console(logger, method, event)
+
+    renderer: Any = structlog.processors.JSONRenderer() if as_json else for_people
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -17,7 +17,7 @@ from clodo.cli.options import TARGET_FORM, JsonOption, TargetArgument, Workspace
 from clodo.cli.outcomes import CHANGES_PENDING
 from clodo.cli.output import moment, say, short, show, show_json, show_table
 from clodo.cli.session import open_ledger, open_workspace, prefect_for, workspace_folder
-from clodo.errors import BadConfiguration, BadUsage, TargetNotFound
+from clodo.errors import BadConfiguration, BadUsage, ClodoError, TargetNotFound
 
 if TYPE_CHECKING:
     from clodo.workspace.differences import Difference
@@ -166,18 +166,21 @@ def history(
     With --json: [{"release", "state", "created_at", "digest", "changed": [path]}]; digest is null when nobody wrote it
     down.
 
-    Exit status: 0 listed, 1 the ledger can't be read, 2 usage.
+    Exit status: 0 listed, 1 the ledger can't be read, 2 usage, 10 no such target now, and none was ever released.
     """
     from clodo.workspace.differences import differences, values_of_content
     from clodo.workspace.targets import Target
 
+    trouble: ClodoError | None = None
     try:
         found = open_workspace(context, workspace).find(target)
-    except (TargetNotFound, BadConfiguration):
+    except (TargetNotFound, BadConfiguration) as error:
         # It may have been a target once, and what was released is known however broken the files are.
-        found = Target.parse(target)
+        found, trouble = Target.parse(target), error
     with open_ledger(workspace_folder(context, workspace)) as ledger:
         releases = ledger.releases.list(str(found), limit=limit + 1)
+        if trouble is not None and not releases:
+            raise trouble
         digests = ledger.configurations.digests([release.id for release in releases])
         contents = {
             digest: ledger.configurations.get(release_id)

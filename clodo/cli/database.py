@@ -11,7 +11,7 @@ import typer
 from clodo.cli.database_reports import show_migrated, show_plan, show_status, show_synced
 from clodo.cli.deploy import DryRunOption, TakeOverOption
 from clodo.cli.options import JsonOption, ReasonOption, SomeTargetsArgument, TargetArgument, WorkspaceOption, YesOption
-from clodo.cli.output import ask, raise_if_nobody_can_be_asked, show, show_json
+from clodo.cli.output import ask, number_of, raise_if_nobody_can_be_asked, show, show_json
 from clodo.cli.session import open_workspace, prefect_for
 from clodo.errors import BadUsage, PartlyDone
 from clodo.migrations import Which
@@ -239,6 +239,7 @@ def rollback(
 
     loaded = open_workspace(context, workspace)
     found = loaded.find(target)
+    moment = _moment(at)
     question = f"Take this back in {found}?"
     if not dry_run and not yes:
         raise_if_nobody_can_be_asked(question)
@@ -249,7 +250,7 @@ def rollback(
         "to": to,
         "way": Way.TIME_TRAVEL if time_travel else None,
         "bookmark": bookmark,
-        "at": _moment(at),
+        "at": moment,
         "reason": reason,
         "take_over": take_over,
     }
@@ -347,4 +348,4 @@ def _raise_unless_known(option: str, value: str | None, known: Sequence[str]) ->
 
 
 def _rows(count: int | None) -> str:
-    return "not there" if count is None else f"{count:,} rows"
+    return "not there" if count is None else number_of(count, "row")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from clodo.cli.output import say, show, show_json, show_table
+from clodo.cli.output import number_of, say, show, show_json, show_table
 
 if TYPE_CHECKING:
     from clodo.migrations.drift import Drift
@@ -99,18 +99,24 @@ def show_migrated(target: str, done: Sequence[Migrated], *, as_json: bool, is_re
             say(hazard)
         for file in item.rehearsal.files if is_rehearsal else ():
             took = f"{file.duration.total_seconds() * 1000:,.0f} ms"
-            show(f"{item.database}: {file.name} passed: {file.statements} statements, {took}")
+            show(f"{item.database}: {file.name} passed: {number_of(file.statements, 'statement')}, {took}")
             for question in file.open_questions:
                 show(f"{item.database}: only the rows can tell: {question}")
         for name, (before, after) in item.rehearsal.rows.items():
-            show(f"{item.database}: {name}: {before} rows before, {after} after")
+            show(f"{item.database}: {name}: {number_of(before, 'row')} before, {after:,} after")
         if item.waiting:
             show(f"{item.database}: contract migrations wait: {', '.join(item.waiting)}")
     if is_rehearsal:
         rehearsed = sum(len(item.rehearsal.files) for item in done)
-        show(f"Rehearsed {rehearsed} migrations of {target}; nothing was written.")
-    else:
-        show(f"Applied {count} migrations to {target}." if count else f"{target} was up to date.")
+        said = (
+            f"Rehearsed {number_of(rehearsed, 'migration')} of {target}"
+            if rehearsed
+            else f"{target} has nothing to rehearse"
+        )
+        show(f"{said}; nothing was written.")
+        return
+    ending = "has nothing else to apply" if any(item.waiting for item in done) else "was up to date"
+    show(f"Applied {number_of(count, 'migration')} to {target}." if count else f"{target} {ending}.")
 
 
 def show_synced(outcomes: Sequence[Synced], *, as_json: bool) -> None:

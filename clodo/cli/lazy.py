@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +37,23 @@ class Lazy:
     module: str
     attribute: str
     help: str
+
+
+class PlainGroup(TyperGroup):
+    """A noun's list of verbs that says each one's whole first sentence, where Typer cuts it off."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, _first_sentence(command)) for name, command in found if command is not None]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
+
+def _first_sentence(command: Any) -> str:
+    paragraph = " ".join((command.short_help or command.help or "").strip().partition("\n\n")[0].split())
+    return re.split(r"(?<=\.) ", paragraph, maxsplit=1)[0]
 
 
 def lazy_group(commands: Mapping[str, Lazy]) -> type[TyperGroup]:
@@ -94,6 +112,7 @@ def load(name: str, command: Lazy) -> Any:
 def _speak_plainly(app: typer.Typer) -> None:
     """Show help as it is written: rich takes a tenth of a second to import, and joins our lines."""
     app.rich_markup_mode = None
+    app.info.cls = PlainGroup
     for group in app.registered_groups:
         if group.typer_instance is not None:
             _speak_plainly(group.typer_instance)

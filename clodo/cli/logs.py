@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from clodo import logs
 
@@ -14,11 +16,25 @@ _RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
 def send_to_standard_error(*, debug: bool) -> None:
     """Send the library's own events to standard error; those below a warning only when debugging."""
-    logs.configure(level=logging.DEBUG if debug else logging.WARNING)
-    if not debug:
+    if debug:
+        logs.configure(level=logging.DEBUG)
+    else:
+        logs.configure(level=logging.WARNING, sentence=sentence_of)
         for handler in logging.getLogger().handlers:
             if handler.get_name() == logs.HANDLER_NAME:
                 handler.addFilter(_is_not_prefects)
+
+
+_SENTENCES = {
+    "cloudflare retry": "Waiting {wait_seconds:.1f} s before {method} {path} is tried again: {reason}.",
+    "circuit breaker": "Requests to {host}: the circuit is {now}.",
+}
+
+
+def sentence_of(event: Mapping[str, Any]) -> str | None:
+    """Say in a sentence what an operator may see in any command; None for other events."""
+    sentence = _SENTENCES.get(str(event.get("event")))
+    return sentence and sentence.format_map(event)
 
 
 def narrate_flows(*, debug: bool) -> None:

@@ -96,6 +96,8 @@ def explain(error: BaseException, *, debug: bool = False) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     if isinstance(error, typer.TyperException) and (show := getattr(error, "show", None)):
+        # What a choice is told to be wrong with opens with words of the library underneath.
+        error.message = str(getattr(error, "message", "")).removeprefix("Value error, ")
         show()
         return error.exit_code
     known = _as_ours(error)

@@ -82,6 +82,11 @@ def moment(time: datetime | None) -> str | None:
     return None if time is None else time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def number_of(things: int, noun: str) -> str:
+    """Say how many there are of *noun*: ``1 migration``, ``2,000 migrations``."""
+    return f"{things:,} {noun}" if things == 1 else f"{things:,} {noun}s"
+
+
 def has_terminal() -> bool:
     """Say whether somebody can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()

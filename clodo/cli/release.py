@@ -9,7 +9,7 @@ import typer
 from clodo.cli.options import JsonOption, WorkspaceOption
 from clodo.cli.output import moment, short, show, show_json, show_table
 from clodo.cli.reconcile import reconcile
-from clodo.cli.session import open_ledger, workspace_folder
+from clodo.cli.session import open_ledger, open_workspace, workspace_folder
 
 if TYPE_CHECKING:
     from clodo.ledger.journal import Entry
@@ -32,10 +32,14 @@ def list_releases(
     With --json: a list of {"id", "target", "worker", "account_id", "strategy", "kind", "state", "reason", "actor",
     "created_at", "finished_at"}.
 
-    Exit status: 0 listed (also when there are none), 2 usage, 1 the ledger can't be read.
+    Exit status: 0 listed (also when there are none), 1 the ledger can't be read, 2 usage, 10 no such target now, and
+    none was ever released.
     """
     with open_ledger(workspace_folder(context, workspace)) as ledger:
         releases = ledger.releases.list(_whole(target), limit=limit)
+    if target is not None and not releases:
+        # Nothing released yet, or a typing error: only the workspace can tell.
+        open_workspace(context, workspace).find(target)
     if as_json:
         show_json([release_as_json(release) for release in releases])
         return

@@ -54,6 +54,7 @@ ANSWERS_WITHIN = timedelta(seconds=60)
 CONNECTS_WITHIN = timedelta(seconds=10)
 CONNECTIONS = httpx.Limits(max_connections=32, max_keepalive_connections=16)
 CHUNK_BYTES = 1 << 16
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 # The request never left: repeating it repeats nothing. Every other failure of the connection leaves a write in doubt.
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
@@ -167,7 +168,7 @@ class Wire:
             limits=CONNECTIONS,
             transport=transport,
             # A proxy must not come between us and the embedded cloud.
-            trust_env=url.host not in ("127.0.0.1", "localhost", "::1"),
+            trust_env=url.host not in LOOPBACK,
         )
 
     def __repr__(self) -> str:
@@ -272,7 +273,7 @@ class Api:
                 except httpx.RequestError as error:
                     passage.failed()
                     self._tell(call, 1, began, failure=type(error).__name__)
-                    raise _connection_error(call, error) from error
+                    raise _connection_error(wire.base_url, call, error) from error
                 if response.status_code >= 500:
                     passage.failed()
                 else:
@@ -651,7 +652,7 @@ class Api:
             except httpx.RequestError as error:
                 passage.failed()
                 self._tell(call, attempt, began, failure=type(error).__name__)
-                raise _connection_error(call, error) from error
+                raise _connection_error(wire.base_url, call, error) from error
             # It was read to its end. Response and stream name each other: a large answer would stay until the collector
             # comes, and a backup reads hundreds of them.
             response.stream = httpx.ByteStream(b"")
@@ -795,10 +796,19 @@ def _refusal(response: httpx.Response, envelope: dict[str, Any] | None) -> Refus
     return Refusal(status, code if isinstance(code, int) else 0, PROCESS_SECRETS.text(message))
 
 
-def _connection_error(call: Call[T], error: httpx.RequestError) -> ClodoError:
+def _connection_error(base_url: str, call: Call[T], error: httpx.RequestError) -> ClodoError:
     what = f"{type(error).__name__}"
     if isinstance(error, UNSENT):
-        return CloudflareUnavailable(f"Cloudflare can't be reached for {call.method} {call.path}: {what}")
+        url = httpx.URL(base_url)
+        here = f"{url.host}:{url.port or url.scheme}"
+        return CloudflareUnavailable(
+            f"{here} can't be reached for {call.method} {call.path}: {what}",
+            hint=(
+                "Start the embedded cloud: `clodo up`."
+                if url.host in LOOPBACK
+                else "Look at this machine's network, and at https://www.cloudflarestatus.com."
+            ),
+        )
     return _passing(call, f"The connection broke: {what}", None)
 
 

@@ -143,9 +143,7 @@ class Releases:
                 select(releases).where(releases.c.id.startswith(beginning, autoescape=True)).order_by(releases.c.id)
             ).all()
         if not rows:
-            raise ReleaseNotFound(
-                f"release {beginning}: the ledger has none whose id opens so", hint="`clodo release list` shows them."
-            )
+            raise ReleaseNotFound(f"{beginning}: no such release", hint="`clodo release list` shows them.")
         if len(rows) > 1:
             raise AmbiguousName(
                 f"release {beginning}: {len(rows)} ids open so, from {rows[0].id} to {rows[-1].id}",

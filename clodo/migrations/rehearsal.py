@@ -101,8 +101,7 @@ class Rehearsal:
         if failures and not self.missing:
             what = "with the rows of a snapshot" if self.data_of else "without rows"
             raise MigrationFailed(
-                f"{'; '.join(failures)}. This was found in a rehearsal {what}; nothing of it stayed in the database,"
-                " which was not touched",
+                f"{'; '.join(failures)}. This was found in a rehearsal {what}; the database was not touched",
                 statement=next((item.failed_statement for item in self.files if item.failure), None),
                 hint="Correct the file and run it again.",
             )

@@ -68,8 +68,6 @@ class NotAllSynced(ClodoError):
         names = ", ".join(f"{item.target} ({_ending(item)})" for item in bad)
         message = f"{good} of {len(outcomes)} targets have the schema; not: {names}"
         first = failed[0].error if failed else None
-        if first is not None:
-            message += f". {first.message}"
         super().__init__(message, hint=first.hint if first is not None else "Look at `clodo database status`.")
         codes = {item.error.exit_code for item in failed if item.error is not None}
         if Interrupted.exit_code in codes:

@@ -79,8 +79,13 @@ def find_service(name: str, services: tuple[Service, ...]) -> Service:
         if service.name == name:
             return service
     names = [service.name for service in services]
-    close = get_close_matches(name, names, n=3, cutoff=0.4) or names[:5]
-    hint = "Did you mean " + " or ".join(close) + "?" if close else "The workspace has no services."
+    close = get_close_matches(name, names, n=3, cutoff=0.4)
+    if close:
+        hint = "Did you mean " + " or ".join(close) + "?"
+    elif names:
+        hint = "There are " + ", ".join(names[:5]) + ("." if len(names) <= 5 else ", …")
+    else:
+        hint = "The workspace has no services."
     raise ServiceNotFound(f"{name}: no such service", hint=hint)
 
 

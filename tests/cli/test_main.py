@@ -18,6 +18,7 @@ import pytest
 import typer
 
 from clodo import errors
+from clodo.cli.logs import sentence_of
 from clodo.cli.main import BROKEN_PIPE, COMMANDS, explain, main
 from clodo.errors import ClodoError, PlanIsStale
 from clodo.settings import child_environment
@@ -214,6 +215,57 @@ def test_a_release_nobody_made_is_not_found(tmp_path, capsys):
     """`clodo release show` of an unknown id ends with 10."""
     assert main(["release", "show", "rNOBODY", "-w", str(tmp_path)]) == 10
     assert "rNOBODY" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("release", "list"), ("config", "history")])
+def test_the_past_of_a_target_that_never_was_is_not_found(words, tmp_path, capsys):
+    """A misspelt target is told, with the ones there are; what was released once is listed though it is gone."""
+    _two_releases(tmp_path)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "wrangler.toml").write_text('name = "shop"\ncompatibility_date = "2026-01-01"\n')
+
+    assert main([*words, "shpo", "-w", str(tmp_path)]) == 10
+    misspelt = capsys.readouterr().err
+    assert main([*words, "api", "-w", str(tmp_path)]) == 0
+    assert main([*words, "shop", "-w", str(tmp_path)]) == 0
+
+    assert "shpo@production: no such target" in misspelt
+    assert "shop" in misspelt.partition("Try:")[2]
+
+
+def test_a_wrong_choice_is_told_with_those_there_are(capsys):
+    """The sentence holds the choices, and no words of the library that found it."""
+    assert main(["database", "migrate", "api", "--which", "some"]) == 2
+
+    said = capsys.readouterr().err
+    assert "Invalid value for '--which': 'some' is not one of 'expand', 'contract', 'all'." in said
+
+
+def test_a_nouns_help_says_whole_sentences(monkeypatch, capsys):
+    """In a narrow terminal the list of verbs is folded, not cut off with dots."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    assert main(["emulator", "fault", "--help"]) == 0
+
+    shown = capsys.readouterr().out
+    assert "..." not in shown.partition("Commands:")[2]
+    assert "or one of its versions only." in " ".join(shown.split())
+    assert max(len(line) for line in shown.splitlines()) <= 80
+
+
+def test_a_repeated_request_is_told_in_a_sentence():
+    """An operator reads why it takes longer, without the fields of a log."""
+    event = {
+        "event": "cloudflare retry",
+        "method": "GET",
+        "path": "/accounts/1/workers/scripts",
+        "reason": "RateLimited",
+        "wait_seconds": 5.25,
+        "attempt": 1,
+    }
+
+    assert sentence_of(event) == "Waiting 5.2 s before GET /accounts/1/workers/scripts is tried again: RateLimited."
+    assert sentence_of({"event": "something else"}) is None
 
 
 def _two_releases(workspace: Path) -> list[str]:

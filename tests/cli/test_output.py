@@ -56,6 +56,14 @@ def test_json_keeps_ids_whole_and_is_one_document(capsys):
     assert "Grün" in shown
 
 
+@pytest.mark.parametrize(
+    ("things", "said"), [(0, "0 migrations"), (1, "1 migration"), (2, "2 migrations"), (2000, "2,000 migrations")]
+)
+def test_one_thing_is_not_told_as_many(things, said):
+    """One is one, everything else is many, and thousands are easy to read."""
+    assert output.number_of(things, "migration") == said
+
+
 def test_ids_stay_told_apart_when_shortened():
     """Ids that begin alike, because they begin with a time, are shortened only so far."""
     ids = ["r01ABCDEF1xyz", "r01ABCDEF2xyz"]

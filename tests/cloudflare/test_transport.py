@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from clodo.cloudflare.budget import Lane
-from clodo.cloudflare.client import Cloudflare
+from clodo.cloudflare.client import BASE_URL, Cloudflare
 from clodo.errors import (
     ApiRefused,
     BadUsage,
@@ -223,6 +223,20 @@ def test_a_write_that_can_not_be_sent_is_unavailable_not_unknown():
 
     with pytest.raises(CloudflareUnavailable, match="can't be reached"):
         wire.cloudflare.d1.query("id", "DELETE FROM t")
+
+
+@pytest.mark.parametrize(
+    ("url", "place", "remedy"),
+    [("http://127.0.0.1:8787/client/v4", "127.0.0.1:8787", "clodo up"), (BASE_URL, "api.cloudflare.com", "network")],
+)
+def test_what_can_not_be_reached_is_named_with_what_to_do(url, place, remedy):
+    """Of the embedded cloud it is said how it is started, of the real one where to look."""
+    wire = wired(lambda _: (_ for _ in ()).throw(httpx.ConnectError("refused")), base_url=url)
+
+    with pytest.raises(CloudflareUnavailable, match=place) as caught:
+        wire.cloudflare.d1.query("id", "SELECT 1", only_reads=True)
+
+    assert remedy in (caught.value.hint or "")
 
 
 def test_a_query_that_only_reads_is_repeated():

@@ -91,6 +91,7 @@ def wired(
     time: FakeTime | None = None,
     jitter: float = 0.0,
     failures: int = 1000,
+    base_url: str = BASE,
     **options: Any,
 ) -> Wired:
     """Return a client whose requests are answered by *script*: a function, or answers (or failures) in order."""
@@ -114,7 +115,7 @@ def wired(
     cloudflare = Cloudflare(
         ACCOUNT,
         TOKEN,
-        BASE,
+        base_url,
         budget=budget or UnlimitedBudget(),
         lane=lane,
         clock=clock,
