@@ -1,21 +1,27 @@
-"""Customers and domains with what is saved in blocks: tokens that are there or not, databases made, tokens kept."""
+"""Customers with what is saved in blocks: tokens that are there or not, tokens kept, databases made, files written."""
 
 from __future__ import annotations
 
 import functools
 import getpass
-from collections.abc import Iterator
-from contextlib import contextmanager
+import hmac
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 
 from blocks import CloudflareAccount
 from clodo.cloudflare.client import Cloudflare
-from clodo.customers.pieces import Token
-from clodo.customers.planning import CustomerPlan
-from clodo.errors import BadConfiguration, ClodoError, UndoIncomplete
-from clodo.ledger import Ledger
+from clodo.customers.pieces import TOKEN_NAMES, Token
+from clodo.customers.planning import CustomerChange, CustomerPlan, NewCustomer, plan_change, plan_creation
+from clodo.customers.sections import Database
+from clodo.errors import BadConfiguration, ClodoError, Failed, UndoIncomplete
+from clodo.ledger import Ledger, default_path, fingerprints
+from clodo.logs import register_secret
 from clodo.releases.site import AccountKeys
-from clodo.secrets.token_store import resolve_token
+from clodo.settings import Settings
+from clodo.workspace.targets import Target
 from clodo.workspace.workspace import Workspace
+from tasks.secrets import BlockKeeper
 from tasks.sites import account_keys, saved
 
 
@@ -41,20 +47,7 @@ def account_of(block: str) -> str | None:
 
 
 @contextmanager
-def client_of(block: str) -> Iterator[Cloudflare]:
-    """
-    Open a client by the block of an account.
-
-    Raises:
-        BadConfiguration: Nobody saved it.
-    """
-    keys = account_keys(block)
-    with Cloudflare(keys.account_id, keys.token, keys.base_url) as cloudflare:
-        yield cloudflare
-
-
-@contextmanager
-def new_database(cloudflare: Cloudflare, name: str) -> Iterator[str]:
+def made_database(cloudflare: Cloudflare, name: str) -> Iterator[str]:
     """
     Make a D1 database, and take it away again when the body fails; gives its id.
 
@@ -76,42 +69,149 @@ def new_database(cloudflare: Cloudflare, name: str) -> Iterator[str]:
         raise
 
 
-@contextmanager
-def kept_token(block: str, account_id: str, token: str, base_url: str, edge_url: str | None) -> Iterator[None]:
+@dataclass(frozen=True, slots=True)
+class TokenToKeep:
     """
-    Save *token* in the block of an account, and put the block back as it was when the body fails.
+    A verified token for the block of an account.
+
+    Attributes:
+        token_id: Cloudflare's name for it; no secret.
+
+        is_new: Whether the block has another one.
+    """
+
+    block: str
+    account_id: str
+    token: str = field(repr=False)
+    token_id: str
+    base_url: str
+    edge_url: str | None
+    is_new: bool
+
+
+@contextmanager
+def kept_token(given: TokenToKeep, ledger: Ledger) -> Iterator[None]:
+    """
+    Save a token in its block, and put the block back as it was when the body fails.
 
     Raises:
         BadConfiguration: The block is for another account.
+
+        Failed: It can't be read again as it was saved.
     """
     try:
-        before: CloudflareAccount | None = saved(CloudflareAccount, block)
+        before: CloudflareAccount | None = saved(CloudflareAccount, given.block)
     except BadConfiguration:
         before = None
-    if before is not None and before.account_id != account_id:
+    if before is not None and before.account_id != given.account_id:
         raise BadConfiguration(
-            f"the block {block} is for the account {before.account_id}, not {account_id}",
+            f"the block {given.block} is for the account {before.account_id}, not {given.account_id}",
             hint="Choose a domain of that account, or give the environment another account in portfolio.toml.",
         )
-    values = {"account_id": account_id, "api_token": token, "base_url": base_url, "edge_url": edge_url}
-    CloudflareAccount.model_validate(values).save(block, overwrite=True)
+    register_secret(given.token)
+    values = {"account_id": given.account_id, "base_url": given.base_url, "edge_url": given.edge_url}
     try:
-        if resolve_token(saved(CloudflareAccount, block).api_token.get_secret_value()) != token:
-            raise BadConfiguration(f"the block {block} can't be read again as it was saved")
+        CloudflareAccount.model_validate({**values, "api_token": given.token}).save(given.block, overwrite=True)
+        again = saved(CloudflareAccount, given.block).api_token.get_secret_value()
+        if not hmac.compare_digest(again.encode(), given.token.encode()):
+            raise Failed(f"the block {given.block} can't be read again as it was saved")
+        ledger.audit.append(getpass.getuser(), "token-kept", given.block, {"token_id": given.token_id, "in": "block"})
         yield
     except BaseException:
         if before is not None:
-            before.save(block, overwrite=True)
+            before.save(given.block, overwrite=True)
         else:
-            CloudflareAccount.delete(block)
+            # Prefect's word for a block that isn't there, when saving it was what failed.
+            with suppress(ValueError):
+                CloudflareAccount.delete(given.block)
         raise
 
 
-def write_plan(
-    workspace: Workspace, ledger: Ledger, customer: str, plan: CustomerPlan, action: str, **detail: object
-) -> Workspace:
-    """Write the files of a plan and note it in the audit trail, both or neither; return the workspace as it is then."""
-    with plan.written(workspace) as after:
-        files = [str(edit.file.relative_to(workspace.root)) for edit in plan.edits if edit.has_changes]
-        ledger.audit.append(getpass.getuser(), action, customer, {"files": files, **detail})
-        return after
+def create_deployment(
+    workspace: Workspace,
+    new: NewCustomer,
+    *,
+    token: TokenToKeep,
+    new_database: tuple[AbstractContextManager[Cloudflare], str] | None,
+) -> CustomerPlan:
+    """
+    Make a customer's deployment: token kept, database made, files written; all of it or nothing.
+
+    A service that declares a secret for an API token gets it in its own block too; no other Worker ever does.
+
+    Args:
+        new_database: A client and the database's name; None to make none.
+
+    Returns:
+        What was written.
+    """
+    root = workspace.root
+    settings = Settings.from_environment()
+    with ExitStack() as stack:
+        ledger = stack.enter_context(Ledger.open(settings.ledger_url or default_path(root)))
+        if token.is_new:
+            stack.enter_context(kept_token(token, ledger))
+        if new_database is not None:
+            opened, name = new_database
+            made = stack.enter_context(made_database(stack.enter_context(opened), name))
+            new = replace(new, database=Database(name, made))
+        plan = plan_creation(workspace, new)
+        after = stack.enter_context(plan.written(workspace))
+        for target, name in targets_that_need_a_token(after, plan.targets):
+            BlockKeeper(after, target, ledger, fingerprints.load_key(root)).change({name: token.token})
+        note(ledger, workspace, new.customer, plan, "customer-created", environment=new.environment)
+        return plan
+
+
+def update_deployment(
+    workspace: Workspace,
+    customer: str,
+    environment: str,
+    change: CustomerChange,
+    *,
+    token: TokenToKeep | None = None,
+    new_database: tuple[AbstractContextManager[Cloudflare], str] | None = None,
+) -> CustomerPlan:
+    """
+    Change a customer's deployment: a new token kept, a database made, files written; all of it or nothing.
+
+    Returns:
+        What was written.
+    """
+    settings = Settings.from_environment()
+    with ExitStack() as stack:
+        ledger = stack.enter_context(Ledger.open(settings.ledger_url or default_path(workspace.root)))
+        if token is not None:
+            stack.enter_context(kept_token(token, ledger))
+        if new_database is not None:
+            opened, name = new_database
+            made = stack.enter_context(made_database(stack.enter_context(opened), name))
+            change = replace(change, changes_database=True, database=Database(name, made))
+        plan = plan_change(workspace, customer, environment, change)
+        stack.enter_context(plan.written(workspace))
+        note(ledger, workspace, customer, plan, "customer-updated", environment=environment)
+        return plan
+
+
+def targets_that_need_a_token(workspace: Workspace, targets: Iterable[Target]) -> Iterator[tuple[Target, str]]:
+    """Yield those of *targets* whose service declares a secret for an API token, with the secret's name."""
+    for target in targets:
+        needed = {
+            *workspace.portfolio.settings_of(target.service).secrets,
+            *workspace.effective(target).required_secrets,
+        }
+        yield from ((target, name) for name in TOKEN_NAMES if name in needed)
+
+
+def write_plan(workspace: Workspace, ledger: Ledger, customer: str, plan: CustomerPlan, action: str) -> None:
+    """Write the files of a plan and note it in the audit trail, both or neither."""
+    with plan.written(workspace):
+        note(ledger, workspace, customer, plan, action)
+
+
+def note(
+    ledger: Ledger, workspace: Workspace, customer: str, plan: CustomerPlan, action: str, **detail: object
+) -> None:
+    """Say in the audit trail which files were written; never what is in them."""
+    files = [str(edit.file.relative_to(workspace.root)) for edit in plan.edits if edit.has_changes]
+    ledger.audit.append(getpass.getuser(), action, customer, {"files": files[:50], "count": len(files), **detail})

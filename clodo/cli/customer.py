@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clodo.cli.config_migration import shortened
+from clodo.cli.customer_changes import create, update
 from clodo.cli.options import JsonOption, WorkspaceOption, YesOption
 from clodo.cli.outcomes import CHANGES_PENDING
 from clodo.cli.output import ask, say, short, show, show_json, show_table
@@ -23,12 +24,6 @@ BAD_CONFIGURATION = 2
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The customer's name.", show_default=False)]
 EnvironmentOption = Annotated[
     str | None, typer.Option("--environment", "-e", metavar="NAME", help="Only there; everywhere if left out.")
-]
-WhereOption = Annotated[
-    str | None, typer.Option("--environment", "-e", metavar="NAME", help="Where; the default one if left out.")
-]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting; repeat it for several.")
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the diff and write nothing.")]
 ExitCodeOption = Annotated[
@@ -256,18 +251,21 @@ def show_and_write(
         with open_ledger(loaded.root) as ledger:
             write_plan(loaded, ledger, name, plan, action)
     if as_json:
-        show_json(
-            {
-                "customer": name,
-                "written": is_written,
-                "files": [shortened(loaded.root, str(edit.file)) for edit in plan.edits if edit.has_changes],
-                "diff": plan.diff(loaded.root),
-                "notes": notes,
-                "targets": [str(target) for target in (*plan.targets, *plan.gone)],
-            }
-        )
+        show_json(as_document(loaded, name, plan, is_written=is_written))
     elif is_written:
         say(f"Wrote {sum(edit.has_changes for edit in plan.edits)} files.")
+
+
+def as_document(loaded: Workspace, name: str, plan: CustomerPlan, *, is_written: bool) -> dict[str, Any]:
+    """Return what a script reads of a plan."""
+    return {
+        "customer": name,
+        "written": is_written,
+        "files": [shortened(loaded.root, str(edit.file)) for edit in plan.edits if edit.has_changes],
+        "diff": plan.diff(loaded.root),
+        "notes": [shortened(loaded.root, note) for note in plan.notes],
+        "targets": [str(target) for target in (*plan.targets, *plan.gone)],
+    }
 
 
 def exit_if_pending(plan: CustomerPlan, *, wanted: bool) -> None:
@@ -341,3 +339,7 @@ def _six(pieces: Pieces) -> list[tuple[str, Piece | None]]:
 def _token(pieces: Pieces) -> tuple[str, str]:
     also = f", and the Worker's secret {pieces.token_in_worker}" if pieces.token_in_worker else ""
     return pieces.token.value, f"block {pieces.token_block}{also}"
+
+
+app.command("create")(create)
+app.command("update")(update)

@@ -131,24 +131,31 @@ class MoveRoutes:
         own = value_at(data, section)
         if "zone_id" in own:
             yield from setting(data, (*section, "zone_id"), self.zone_id)
-        places: list[tuple[KeyPath, Any]] = [
-            ((*section, "routes", index), route) for index, route in enumerate(list_at(data, (*section, "routes")))
-        ]
         if own.get("route"):
-            places.append(((*section, "route"), own["route"]))
-        for path, route in places:
-            pattern = route if isinstance(route, str) else str(route.get("pattern"))
-            moved = moved_pattern(pattern, self.before, self.after)
-            if moved == pattern:
-                continue
-            if isinstance(route, str):
-                yield Put(path, {"pattern": moved, "zone_id": self.zone_id} if self.zone_id else moved)
-                continue
-            rest = {key: value for key, value in route.items() if key not in ("pattern", "zone_id", "zone_name")}
-            if self.zone_id and not route.get("custom_domain"):
-                yield Put(path, {"pattern": moved, "zone_id": self.zone_id, **rest})
-            else:
-                yield Put(path, {"pattern": moved, **rest} if rest else moved)
+            moved = self._moved(own["route"])
+            if moved != own["route"]:
+                yield Put((*section, "route"), moved)
+        path: KeyPath = (*section, "routes")
+        routes = list_at(data, path)
+        wanted = [self._moved(route) for route in routes]
+        if all(isinstance(new, type(old)) for new, old in zip(wanted, routes, strict=True)):
+            for index, (new, old) in enumerate(zip(wanted, routes, strict=True)):
+                yield from _item_changes((*path, index), old, new)
+        else:
+            # TOML can't turn one [[routes]] into a string.
+            yield Put(path, wanted)
+
+    def _moved(self, route: Any) -> Any:
+        pattern = route if isinstance(route, str) else str(route.get("pattern"))
+        moved = moved_pattern(pattern, self.before, self.after)
+        if moved == pattern:
+            return route
+        if isinstance(route, str):
+            return moved
+        rest = {key: value for key, value in route.items() if key not in ("pattern", "zone_id", "zone_name")}
+        if self.zone_id and not route.get("custom_domain"):
+            return {"pattern": moved, "zone_id": self.zone_id, **rest}
+        return {"pattern": moved, **rest} if route.get("custom_domain") else moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +166,10 @@ class RemoveSection:
 
     def changes(self, data: Mapping[str, Any]) -> Iterator[Change]:
         """Give the changes to *data*."""
-        if self.section in (data.get("env") or {}):
-            yield Remove(("env", self.section))
+        sections = data.get("env") or {}
+        if self.section in sections:
+            # An empty table would be left of the last one.
+            yield Remove(("env", self.section) if len(sections) > 1 else ("env",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +187,16 @@ class SetAccount:
                 hint="A service's environments share one account; choose a domain of that one.",
             )
         yield from setting(data, ("account_id",), self.account_id)
+
+
+def _item_changes(path: KeyPath, before: Any, after: Any) -> Iterator[Change]:
+    if before == after:
+        return
+    if not isinstance(before, Mapping):
+        yield Put(path, after)
+        return
+    yield from (Put((*path, key), value) for key, value in after.items() if before.get(key) != value)
+    yield from (Remove((*path, key)) for key in before if key not in after)
 
 
 def shared_values(data: Mapping[str, Any], environment: str) -> dict[str, Any]:
