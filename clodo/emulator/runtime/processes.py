@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -29,6 +30,11 @@ TERM_GRACE = timedelta(seconds=1)
 IS_LINUX = platform.system() == "Linux"
 #: `PR_SET_PDEATHSIG` of <linux/prctl.h>.
 _SET_PARENT_DEATH_SIGNAL = 1
+#: How long `workerd --version` may take, also when the binary must first be read from a slow disk.
+VERSION_SECONDS = 10
+#: How executables begin: ELF on Linux; on macOS Mach-O, for one or several processors.
+EXECUTABLE_MAGIC = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
+_WHICH_WORKERD = "Name the binary with --workerd or CLODO_WORKERD, or neither to use the pinned one."
 #: Longest Unix socket path that every system takes.
 MAX_SOCKET_PATH_BYTES = 103
 
@@ -73,7 +79,8 @@ def _abandon(spawning: asyncio.Future[tuple[subprocess.Popen[bytes], int, int]])
     popen, output, control = spawning.result()
     os.close(output)
     os.close(control)
-    popen.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(popen.pid, signal.SIGKILL)
     popen.wait()
 
 
@@ -85,6 +92,28 @@ def _unnamed_file(content: bytes) -> BinaryIO:
     file.write(content)
     file.seek(0)
     return file
+
+
+def _raise_unless_binary(workerd: Path) -> None:
+    """
+    Refuse what only starts workerd, such as npm's ``bin/workerd``, which is a script for Node.
+
+    Whoever starts a launcher knows the launcher: workerd itself would be its child, die neither with us nor when told
+    to, and be left behind.
+    """
+    try:
+        with workerd.open("rb") as file:
+            beginning = file.read(4)
+    except OSError as error:
+        raise WorkerdUnavailable(
+            f"{workerd}: can't read workerd: {error.strerror}",
+            hint=_WHICH_WORKERD,
+        ) from error
+    if beginning not in EXECUTABLE_MAGIC:
+        raise WorkerdUnavailable(
+            f"{workerd} is not workerd itself but a script or another file",
+            hint=f"npm keeps the binary in node_modules/@cloudflare/workerd-*/bin/workerd. {_WHICH_WORKERD}",
+        )
 
 
 def started_at(pid: int) -> str | None:
@@ -210,9 +239,10 @@ class Workerd:
             self.on_end()
 
     def signal(self, number: int) -> None:
-        """Send a signal, unless the process is gone."""
-        if self.is_running and self._popen.poll() is None:
-            self._popen.send_signal(number)
+        """Send a signal, unless the process is gone; also to whatever it started, which would keep its output open."""
+        if self.is_running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
 
     async def stop(self, grace: timedelta = TERM_GRACE) -> None:
         """Ask it to end; after *grace* make it."""
@@ -286,14 +316,24 @@ class Nursery:
         self._lock = lock
 
     def _find_newest(self) -> date:
+        _raise_unless_binary(self.workerd)
         try:
             answer = subprocess.run(
-                [self.workerd, "--version"], capture_output=True, text=True, check=True, timeout=30, env={}
+                [self.workerd, "--version"],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=VERSION_SECONDS,
+                env={},
             )
-            return min(date.fromisoformat(answer.stdout.split()[-1]), date.today())
-        except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+            name, newest = answer.stdout.split()
+            if name != "workerd":
+                raise ValueError(name)
+            return min(date.fromisoformat(newest), date.today())
+        except (OSError, subprocess.SubprocessError, ValueError) as error:
             raise WorkerdUnavailable(
-                f"{self.workerd} doesn't run as workerd", hint="Check the workerd setting, or install the toolchain."
+                f"{self.workerd} doesn't run as workerd",
+                hint=_WHICH_WORKERD,
             ) from error
 
     def _sweep(self) -> None:

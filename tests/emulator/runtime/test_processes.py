@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from clodo.emulator.config import CloudConfig
 from clodo.emulator.runtime.configuration import Configuration, empty
 from clodo.emulator.runtime.ports import ScriptInvalid, VersionSpec, VersionStats, WorkerdUnavailable
 from clodo.emulator.runtime.processes import Nursery, StartFailed, started_at
+from clodo.emulator.server import EmbeddedCloud
 from tests.emulator.runtime.cloud import ACCOUNT, Cloud
 
 HELLO = "export default { fetch: () => new Response('hello') };"
@@ -27,6 +32,16 @@ MINUTE = timedelta(minutes=1)
 
 def stats_of(cloud: Cloud, version_id: str) -> VersionStats:
     return next(stats for stats in cloud.runtime.stats() if stats.version_id == version_id)
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Return the processes that have a path in *folder* among their arguments."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if os.fsencode(folder) in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
 
 
 async def gone(pid: int) -> None:
@@ -295,6 +310,63 @@ async def test_a_missing_binary_is_named(tmp_path: Path) -> None:
     await nursery.close()
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "can't read workerd: No such file"),
+        (b"#!/usr/bin/env node\n", "not workerd itself but a script"),
+        (b"", "not workerd itself"),
+        (Path(sys.executable).read_bytes()[:4096], "doesn't run as workerd"),
+    ],
+    ids=["missing", "script", "empty", "damaged"],
+)
+def test_a_cloud_without_the_workerd_binary_does_not_start(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    """What isn't workerd is refused at the start, at once, by name and with what to do; nothing keeps running."""
+    binary = tmp_path / "workerd"
+    if content is not None:
+        binary.write_bytes(content)
+        binary.chmod(0o700)
+    config = CloudConfig(data=tmp_path / "cloud", workerd=binary, port=0)
+    began = time.monotonic()
+
+    with pytest.raises(WorkerdUnavailable, match=reason) as refused:
+        EmbeddedCloud(config).start()
+
+    assert str(binary) in refused.value.message
+    assert "--workerd" in (refused.value.hint or "")
+    assert time.monotonic() - began < 5
+    assert not (tmp_path / "cloud" / "emulator.json").exists()
+
+
+async def test_another_program_is_no_workerd(tmp_path: Path) -> None:
+    """A program that runs and isn't workerd is refused before anything is uploaded."""
+    nursery = Nursery(Path("/bin/true").resolve(), tmp_path / "records")
+
+    with pytest.raises(WorkerdUnavailable, match="doesn't run as workerd"):
+        await nursery.open()
+    await nursery.close()
+
+
+async def test_what_a_process_started_ends_with_it(workerd: Path, tmp_path: Path) -> None:
+    """Where workerd is the child of the process that was started, stopping ends both, soon."""
+    binary = tmp_path / "workerd"
+    binary.symlink_to(workerd)
+    launcher = tmp_path / "launcher"
+    launcher.write_text(f'#!/bin/sh\n"{binary}" "$@"\nexit $?\n')
+    launcher.chmod(0o700)
+    nursery = Nursery(workerd, tmp_path / "records")
+    await nursery.open()
+    nursery.workerd = launcher
+    folder = nursery.new_folder()
+    await nursery.spawn(empty(sockets=folder, newest=nursery.newest), folder, timeout=MINUTE)
+    assert len(processes_of(tmp_path)) == 2
+
+    async with asyncio.timeout(10):
+        await nursery.close()
+
+    assert processes_of(tmp_path) == []
+
+
 async def test_stopping_ends_all_processes_together(workerd: Path, tmp_path: Path) -> None:
     """Stopping twenty processes takes about as long as stopping one, even if some ignore SIGTERM."""
     nursery = Nursery(workerd, tmp_path / "records")
@@ -377,6 +449,62 @@ async def test_no_workerd_survives_a_killed_parent(workerd: Path, tmp_path: Path
     assert not folder.exists()
     assert not list(records.glob("*.json"))
     await nursery.close()
+
+
+_SPAWNING = """
+import asyncio, sys
+from datetime import timedelta
+from pathlib import Path
+from clodo.emulator.runtime import processes
+from clodo.emulator.runtime.configuration import empty
+
+async def main():
+    nursery = processes.Nursery(Path(sys.argv[1]), Path(sys.argv[2]))
+    await nursery.open()
+    if sys.argv[3] == "fork":
+        nursery._wrapper, nursery._before_exec = [], processes._die_with_parent()
+
+    async def renew():
+        while True:
+            folder = nursery.new_folder()
+            child = await nursery.spawn(
+                empty(sockets=folder, newest=nursery.newest), folder, timeout=timedelta(minutes=1))
+            await child.stop()
+
+    print("spawning", flush=True)
+    await asyncio.gather(*(renew() for _ in range(6)))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("way", "rounds"), [("setpriv", 40), ("fork", 15)])
+async def test_no_workerd_survives_whenever_its_parent_is_killed(
+    workerd: Path, tmp_path: Path, way: str, rounds: int
+) -> None:
+    """Kill -9 at any moment of starting and stopping processes leaves none of them, in whatever stage it was."""
+    binary = tmp_path / "workerd"
+    binary.symlink_to(workerd)
+    random = Random(20261120)
+    caught = 0
+    for round_ in range(rounds):
+        command = [sys.executable, "-c", _SPAWNING, str(binary), str(tmp_path / f"records-{round_}"), way]
+        parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert parent.stdout is not None
+        await asyncio.to_thread(parent.stdout.readline)
+        # The moment is what is sampled here; nothing is waited for.
+        await asyncio.sleep(random.uniform(0, 0.15))
+
+        caught += len(processes_of(tmp_path)) - 1
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+
+        async with asyncio.timeout(10):
+            while processes_of(tmp_path):
+                await asyncio.sleep(0.01)
+    assert caught > rounds / 2
 
 
 async def test_leftovers_of_an_earlier_run_are_swept(workerd: Path, tmp_path: Path) -> None:
