@@ -238,8 +238,8 @@ class _Guarded:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         shown = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         shown = shown.partition(b" ")[2].strip()
-        allowed = (self.cloud.admin_token, self.cloud.first_account.token)
-        if scope["type"] == "http" and any(hmac.compare_digest(shown, token.encode()) for token in allowed):
+        allowed = (self.cloud.admin_token, self.cloud.accounts.first_token())
+        if scope["type"] == "http" and any(token and hmac.compare_digest(shown, token.encode()) for token in allowed):
             await self.app(scope, receive, send)
             return
         refusal = ApiError(403, 403, "The admin token is in emulator.json in the embedded cloud's data folder.")

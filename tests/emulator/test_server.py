@@ -259,6 +259,29 @@ def test_the_first_account_is_as_asked(tmp_path: Path, toolchain: Toolchain) -> 
         EmbeddedCloud(CloudConfig(data=tmp_path / "other", workerd=toolchain.workerd, port=0, account_id="me")).start()
 
 
+def test_the_clouds_own_endpoints_follow_the_first_accounts_token(tmp_path: Path, toolchain: Toolchain) -> None:
+    """Rolled, only the token's new value opens ``/__clodo``; deleted, none does, and the admin token still does."""
+    config = CloudConfig(data=tmp_path, workerd=toolchain.workerd, port=0)
+    with EmbeddedCloud(config) as cloud, httpx.Client(trust_env=False) as client:
+
+        def shown(token: str) -> dict[str, str]:
+            return {"Authorization": f"Bearer {token}"}
+
+        def status(token: str) -> int:
+            return client.get(f"{cloud.edge_url}/__clodo/status", headers=shown(token)).status_code
+
+        old = cloud.account.token
+        before = status(old)
+        token_id = client.get(f"{cloud.url}/user/tokens/verify", headers=shown(old)).json()["result"]["id"]
+        path = f"{cloud.url}/user/tokens/{token_id}"
+        new = client.put(f"{path}/value", headers=shown(old), json={}).json()["result"]
+        rolled = (status(old), status(new))
+        client.delete(path, headers=shown(new)).raise_for_status()
+        deleted = (status(old), status(new), status("none"), status(cloud.admin_token))
+
+    assert (before, rolled, deleted) == (200, (403, 200), (403, 403, 403, 200))
+
+
 def test_stopping_twice_is_stopping_once(tmp_path: Path, toolchain: Toolchain) -> None:
     """A cloud can be stopped again, and started again on the same data."""
     cloud = EmbeddedCloud(CloudConfig(data=tmp_path, workerd=toolchain.workerd, port=0)).start()

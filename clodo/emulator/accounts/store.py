@@ -72,6 +72,12 @@ class Accounts:
             )
         return self.keys(chosen, final_token)
 
+    def first_token(self) -> str | None:
+        """Return the value that the first account's token has now; None once it was deleted."""
+        kept = self._database.value("SELECT value FROM settings WHERE name = 'first_account'")
+        token: str | None = json.loads(kept)["token"] if kept else None
+        return token
+
     def create(
         self, *, name: str = "Account", subdomain: str | None = None, zone: str | None = None, scope: str = "user"
     ) -> AccountKeys:
