@@ -1,0 +1,103 @@
+"""Killed at any request: the same restore, run again, completes, and nothing is left twice."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from clodo.backups.restoring.plan import Wish
+from tests.backups.restores import everything, keys, restorer
+from tests.backups.test_drilling import driller, names
+from tests.backups.test_restoring import state, write_something
+
+
+def run(fleet, what, snapshot, last, *, after):
+    """Restore or drill in a process that is killed at its request number *last*; say whether it was."""
+    said = {
+        "what": what,
+        "snapshot": snapshot,
+        "root": str(fleet.root),
+        "account_id": fleet.account.account_id,
+        "token": fleet.account.token,
+        "url": fleet.account.cloud.url,
+        "identity": str(fleet.identity),
+        "last": last,
+        "after": after,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.backups.dying_restore"],
+        input=json.dumps(said),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode in (-9, 0), done.stderr
+    return done.returncode == -9
+
+
+def a_killed_restore_completes_when_it_is_run_again(fleet, last, after):
+    manifest = fleet.back_up()
+    rows, pairs = everything(fleet, fleet.database_id), keys(fleet, fleet.namespace_id)
+    write_something(fleet)
+    before = state(fleet)
+
+    assert run(fleet, "new", manifest.id, last, after=after)
+    restored = restorer(fleet).restore(Wish(snapshot=manifest.id))
+
+    database, namespace = (item.id for item in restored.resources)
+    databases, namespaces = state(fleet)
+    assert {ident: found for ident, found in databases.items() if ident != database} == before[0]
+    assert {ident: found for ident, found in namespaces.items() if ident != namespace} == before[1]
+    assert (everything(fleet, database), keys(fleet, namespace)) == (rows, pairs)
+
+
+def a_killed_restore_in_place_completes_when_it_is_run_again(fleet, last, after):
+    before = state(fleet)
+    manifest = fleet.back_up()
+    write_something(fleet)
+
+    assert run(fleet, "in place", manifest.id, last, after=after)
+    restored = restorer(fleet).restore(Wish(snapshot=manifest.id, in_place=True))
+
+    assert restored.safety is not None
+    assert state(fleet) == before
+
+
+@pytest.mark.parametrize(("last", "after"), [(5, True), (12, False)])
+def test_a_killed_restore_completes_when_it_is_run_again(fleet, last, after):
+    """At a sample of its requests."""
+    a_killed_restore_completes_when_it_is_run_again(fleet, last, after)
+
+
+def test_a_killed_restore_in_place_completes_when_it_is_run_again(fleet):
+    """Right after the database was written."""
+    a_killed_restore_in_place_completes_when_it_is_run_again(fleet, 22, True)
+
+
+def test_the_next_drill_removes_what_a_killed_one_left(fleet):
+    """Killed when both scratch resources were there."""
+    fleet.back_up()
+
+    assert run(fleet, "drill", "", 16, after=True)
+    assert len(names(fleet)) == 4
+    assert driller(fleet).drill().is_good
+
+    assert sorted(names(fleet)) == ["shop-db", "shop-kv"]
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("last", range(1, 17))
+def test_a_restore_killed_anywhere_completes_when_it_is_run_again(fleet, last, after):
+    """Before and after each of its requests."""
+    a_killed_restore_completes_when_it_is_run_again(fleet, last, after)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("last", range(1, 34, 2))
+def test_a_restore_in_place_killed_anywhere_completes_when_it_is_run_again(fleet, last):
+    """After every second of its requests."""
+    a_killed_restore_in_place_completes_when_it_is_run_again(fleet, last, True)
