@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clodo.settings import Settings
+from clodo.workspace.portfolio import FILE_NAME, Portfolio
 from clodo.wrangler.toolchain import install
 from deployments import embedded_cloud, server, worker
 from deployments.embedded_cloud import Cloud
@@ -20,6 +21,8 @@ from deployments.server import PrefectServer
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
+
+    from deployments.alarms import Alarms
 
 EMBEDDED_ACCOUNT = "embedded-cloud"
 DEFAULT_ACCOUNT = "default"
@@ -36,6 +39,8 @@ class Running:
         started: Which of ``cloud``, ``prefect`` and ``worker`` were started just now; the others ran already.
 
         deployments: ``flow/deployment`` names that the UI offers.
+
+        alarms: What watches over the age of the backups.
     """
 
     cloud: Cloud
@@ -43,6 +48,7 @@ class Running:
     worker_pid: int
     started: tuple[str, ...]
     deployments: tuple[str, ...]
+    alarms: Alarms
 
     def as_json(self) -> dict[str, Any]:
         """Return it as ``clodo up --json`` shows it: addresses and where secrets are kept, never a secret."""
@@ -66,6 +72,7 @@ class Running:
             },
             "worker": {"pid": self.worker_pid, "started_now": "worker" in self.started},
             "deployments": list(self.deployments),
+            "alarms": list(self.alarms.automations),
         }
 
 
@@ -84,7 +91,11 @@ def up(
         PortInUse: Something else listens on a port that was asked for.
 
         ToolchainMissing: workerd can't be fetched.
+
+        BadConfiguration: ``portfolio.toml`` is broken.
     """
+    file = workspace / FILE_NAME
+    portfolio = Portfolio.read(file) if file.is_file() else Portfolio.default(workspace.name)
     toolchain = install(settings, lambda step, share: report(step, share * 0.3))
     with _stopped_again_on_failure(workspace):
         with ThreadPoolExecutor(2) as beside:
@@ -96,7 +107,7 @@ def up(
                 report=lambda step, share: report(step, 0.3 + share * 0.4),
             )
             # Prefect takes seconds to import and its server more to start: both at once.
-            from deployments import register
+            from deployments import alarms, register
 
             cloud, cloud_is_new = cloud_start.result()
             prefect, prefect_is_new = prefect_start.result()
@@ -108,12 +119,18 @@ def up(
             process, worker_is_new = worker.start(prefect, workspace, work_pool=register.WORK_POOL)
             report("registering blocks and deployments", 0.8)
             registered = register.register(workspace=workspace, blocks=_accounts(cloud))
+            watching = alarms.set_alarms(portfolio)
             if worker_is_new:
                 report("waiting for the worker", 0.9)
                 worker.wait_for(process, work_pool=register.WORK_POOL, since=since)
         news = (("cloud", cloud_is_new), ("prefect", prefect_is_new), ("worker", worker_is_new))
         running = Running(
-            cloud, prefect, process.pid, tuple(name for name, is_new in news if is_new), registered.deployments
+            cloud,
+            prefect,
+            process.pid,
+            tuple(name for name, is_new in news if is_new),
+            registered.deployments,
+            watching,
         )
         server.write_privately(workspace / ".clodo" / "up.json", json.dumps(running.as_json(), indent=2))
         report("ready", 1.0)

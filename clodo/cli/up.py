@@ -32,9 +32,10 @@ def up(
 
     With --json: {"cloud": {"url", "edge_url", "account_id", "subdomain", "zone", "account_block", "pid",
     "started_now"}, "prefect": {"ui_url", "api_url", "credentials_file", "pid", "started_now"},
-    "worker": {"pid", "started_now"}, "deployments": [name]}.
+    "worker": {"pid", "started_now"}, "deployments": [name], "alarms": [name]}.
 
-    Exit status: 0 all of it runs, 1 something didn't start (a port is in use, the toolchain can't be fetched).
+    Exit status: 0 all of it runs, 1 something didn't start (a port is in use, the toolchain can't be fetched),
+    2 portfolio.toml is broken.
     """
     from clodo.cli.logs import narrate_flows, send_to_standard_error
     from deployments import everything
@@ -66,6 +67,11 @@ def up(
         state = "started" if name in running.started else "was running"
         show(f"{title:<15} {place}  [{state}]")
     show(f"To log in to the UI, give it the PREFECT_API_AUTH_STRING in {document['prefect']['credentials_file']}")
+    if running.alarms.without_block is not None:
+        show(
+            f"Nobody is told when backups are too old: the Prefect server has no block {running.alarms.without_block}."
+            " Save it in the UI, and run `clodo up` again."
+        )
     show(f"Started {len(running.started)} of 3; {len(running.deployments)} deployments are ready to run.")
 
 

@@ -45,6 +45,8 @@ class BackupSettings(_Section):
 
         passes: How often a database is read at most while others write to it.
 
+        notify: A Prefect notification block, ``type-slug/name``, that is told when that happens.
+
         keep: What pruning leaves.
     """
 
@@ -54,6 +56,7 @@ class BackupSettings(_Section):
     include: Annotated[tuple[BackupKind, ...], Field(strict=False)] = ALL_KINDS
     objective_hours: Annotated[float, Field(gt=0, strict=False)] = 26.0
     passes: Annotated[int, Field(ge=1, le=10)] = 3
+    notify: Annotated[str, Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")] | None = None
     keep: Keep = Field(default_factory=Keep)
 
     @field_validator("recipients")
