@@ -62,7 +62,8 @@ def set_flag(workspace: str, service: str, change: SetFlag) -> tuple[str, ...]:
         edit = edit_flags(file, change)
         targets = targets_of(site, service, change)
         if not edit.has_changes:
-            return ()
+            # The file may have been edited by hand, or KV may have lost it.
+            return write_to_kv(site, targets) if before.delivery == "kv" else ()
         written = apply([edit])
         try:
             done = write_to_kv(site, targets) if before.delivery == "kv" else ()

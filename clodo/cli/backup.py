@@ -11,7 +11,7 @@ import typer
 
 from clodo.cli.backup_restore import drill, restore
 from clodo.cli.options import JsonOption, ReasonOption, SomeTargetsArgument, WorkspaceOption, YesOption
-from clodo.cli.output import ask, moment, say, short, show, show_json, show_table
+from clodo.cli.output import ask, moment, number_of, say, short, show, show_json, show_table
 from clodo.cli.session import open_ledger, open_workspace, prefect_for
 from clodo.workspace.backup_settings import ALL_KINDS
 
@@ -77,7 +77,7 @@ def create(
         return
     own = sum(item["size"] for item in manifest["archives"] if item["captured_in"] == manifest["id"])
     show(
-        f"Published {manifest['id']}: {len(manifest['archives'])} archives, {own:,} new bytes,"
+        f"Published {manifest['id']}: {number_of(len(manifest['archives']), 'archive')}, {own:,} new bytes,"
         f" {manifest['seconds']:.1f} s."
     )
 
@@ -214,10 +214,10 @@ def verify(
     for item in found:
         for note in item["notes"]:
             show(f"note: {note}")
-        rows = f", {item['rows']:,} rows" if item["rows"] else ""
+        rows = f", {number_of(item['rows'], 'row')}" if item["rows"] else ""
         show(
             f"{item['snapshot']} in {item['vault']} is good:"
-            f" {item['archives']} archives, {item['bytes']:,} bytes{rows}."
+            f" {number_of(item['archives'], 'archive')}, {item['bytes']:,} bytes{rows}."
         )
 
 
@@ -268,7 +268,8 @@ def prune(
         )
         gone = sum(1 for item in place["snapshots"] if not item["stays"])
         verb = "Would delete" if dry_run else "Deleted"
-        show(f"{verb} {gone} snapshots and {place['parts']} parts ({place['bytes']:,} bytes) in {place['vault']}.")
+        what = f"{number_of(gone, 'snapshot')} and {number_of(place['parts'], 'part')} ({place['bytes']:,} bytes)"
+        show(f"{verb} {what} in {place['vault']}.")
 
 
 @app.command()

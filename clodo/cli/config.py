@@ -15,7 +15,7 @@ import typer
 from clodo.cli.config_migration import migrate, shortened
 from clodo.cli.options import TARGET_FORM, JsonOption, TargetArgument, WorkspaceOption
 from clodo.cli.outcomes import CHANGES_PENDING
-from clodo.cli.output import moment, say, short, show, show_json, show_table
+from clodo.cli.output import moment, number_of, say, short, show, show_json, show_table
 from clodo.cli.session import open_ledger, open_workspace, prefect_for, workspace_folder
 from clodo.errors import BadConfiguration, BadUsage, ClodoError, TargetNotFound
 
@@ -145,7 +145,7 @@ def validate_config(
     else:
         _show_findings(root, result.findings)
         looked_up = f", look-ups {looking_up:.2f} s" if look_up else ""
-        say(f"Looked at {result.files} files in {seconds:.2f} s{looked_up}: {_counted(result)}.")
+        say(f"Looked at {number_of(result.files, 'file')} in {seconds:.2f} s{looked_up}: {_counted(result)}.")
     if result.has_errors:
         raise typer.Exit(BAD_CONFIGURATION)
     if exit_code and any(finding.severity.value == "warning" for finding in result.findings):
@@ -306,7 +306,7 @@ def _show_findings(root: Path, findings: tuple[Finding, ...]) -> None:
 
 def _counted(result: Validated) -> str:
     kinds = [finding.severity.value for finding in result.findings]
-    return ", ".join(f"{kinds.count(kind)} {kind}s" for kind in ("error", "warning", "note"))
+    return ", ".join(number_of(kinds.count(kind), kind) for kind in ("error", "warning", "note"))
 
 
 def _value_as_json(value: Value) -> dict[str, Any]:

@@ -87,6 +87,9 @@ def show_release(
         show(f"ended {moment(found.finished_at)} UTC")
     if found.reason:
         show(f"reason: {found.reason}")
+    for entry in entries:
+        if why := entry.detail.get("message"):
+            show(f"{entry.step} {entry.phase}: {why}")
     show_table(
         ("at (UTC)", "step", "phase"),
         [(moment(entry.at), entry.step, entry.phase) for entry in entries],

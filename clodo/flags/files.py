@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import JsonValue, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from clodo.errors import BadUsage
-from clodo.flags.flags import FLAG_NAME_LETTERS, ServiceFlags, has_type, is_flag_name
+from clodo.flags.flags import FLAG_NAME_LETTERS, Flag, ServiceFlags, Setting, has_type, is_flag_name
 from clodo.workspace.documents import Document, did_you_mean, read_document
 from clodo.workspace.editing.changes import Change, Put, Remove
 from clodo.workspace.editing.config_edits import edit_document
@@ -51,6 +51,11 @@ def parse_flags(document: Document) -> ServiceFlags:
         path = _path_in(document.data, fault["loc"])
         said = str(fault["msg"]).removeprefix("Value error, ")
         key = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            wrong, known = str(fault["loc"][-1]), _keys_beside(fault["loc"])
+            raise document.error(
+                path, f'unknown key "{wrong}"{did_you_mean(wrong, known)}', hint=f"Known here: {', '.join(known)}."
+            ) from None
         raise document.error(
             path, f'"{key}": {said[:1].lower()}{said[1:]}', hint="docs/flags.md has all keys."
         ) from None
@@ -58,6 +63,12 @@ def parse_flags(document: Document) -> ServiceFlags:
         if not is_flag_name(name):
             raise document.error(("flags", name), f'"{name}" can\'t name a flag', hint=f"Use {FLAG_NAME_LETTERS}.")
     return found
+
+
+def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that may stand where pydantic found one that may not: at the top, in a flag, or in a setting."""
+    sections: Mapping[int, type[BaseModel]] = {1: ServiceFlags, 3: Flag}
+    return sorted(sections.get(len(loc), Setting).model_fields)
 
 
 def services_with_flags(root: Path) -> tuple[str, ...]:

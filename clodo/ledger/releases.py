@@ -146,7 +146,7 @@ class Releases:
             raise ReleaseNotFound(f"{beginning}: no such release", hint="`clodo release list` shows them.")
         if len(rows) > 1:
             raise AmbiguousName(
-                f"release {beginning}: {len(rows)} ids open so, from {rows[0].id} to {rows[-1].id}",
+                f"{beginning}: {len(rows)} releases begin so, from {rows[0].id} to {rows[-1].id}",
                 hint="Write more of the id.",
             )
         return _release(rows[0])

@@ -147,7 +147,7 @@ def test_diff_with_a_release_nobody_knows_is_not_found(run, folder):
     status, _, said = run(folder, "diff", "r" + "0" * 26, "api")
 
     assert status == 10
-    assert "the ledger has none" in said
+    assert "no such release" in said
 
 
 def test_validate_ends_with_two_on_errors_and_lists_them_first(run, tmp_path):

@@ -211,6 +211,20 @@ def test_releases_are_listed_from_the_ledger(tmp_path, capsys):
     assert [(step["step"], step["phase"]) for step in shown["steps"]] == [("upload", "intent"), ("upload", "done")]
 
 
+def test_a_release_says_why_it_failed(tmp_path, capsys):
+    """`clodo release show` tells what a step failed of, not only that it did."""
+    from clodo.ledger.journal import Phase
+    from clodo.ledger.ledger import Ledger, default_path
+
+    ids = _two_releases(tmp_path)
+    with Ledger.open(default_path(tmp_path)) as ledger:
+        ledger.journal.append(ids[1], "smoke-test", Phase.FAILED, {"message": "GET /health answered 500"})
+
+    assert main(["release", "show", ids[1], "-w", str(tmp_path)]) == 0
+
+    assert "smoke-test failed: GET /health answered 500" in capsys.readouterr().out
+
+
 def test_a_release_nobody_made_is_not_found(tmp_path, capsys):
     """`clodo release show` of an unknown id ends with 10."""
     assert main(["release", "show", "rNOBODY", "-w", str(tmp_path)]) == 10

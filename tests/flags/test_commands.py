@@ -82,10 +82,12 @@ def test_a_flag_changes_in_running_workers_without_a_release(shop):
 
     pushed = shop.told("flag", "push", "api@production", "api@staging")
     told = shop.told("flag", "set", "api", "served", "new", "--environment", "staging")
+    again = shop.told("flag", "set", "api", "served", "new", "--environment", "staging")
 
     assert "--yes" in unasked
     assert pushed["live_at"] == ["api@production", "api@staging"]
     assert told == {"service": "api", "flag": "served", "live_at": ["api@staging"]}
+    assert again == told
     served = {name: ask(shop.account, name, ids=[], flag="f", document={})["served"] for name in ("api", "api-staging")}
     assert served == {"api": "old", "api-staging": "new"}
     assert shop.told("flag", "diff", "--exit-code") == []

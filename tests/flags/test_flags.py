@@ -381,3 +381,28 @@ def test_a_document_is_read_as_it_was_written(tmp_path):
     found = parse_flags(read_document(file, content=edit.after))
 
     assert found.flags["title"].environments["production"].value == "New"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('bindng = "X"', 'unknown key "bindng" (did you mean "binding"?)'),
+        (
+            '[flags.x]\ntype = "bool"\ndefualt = true\ndefault = false',
+            'unknown key "defualt" (did you mean "default"?)',
+        ),
+        (
+            '[flags.x]\ntype = "bool"\ndefault = false\n[flags.x.customers.acme]\nvalue = true\npercnt = 5',
+            'unknown key "percnt" (did you mean "percent"?)',
+        ),
+    ],
+)
+def test_a_misspelt_key_is_told_with_the_one_that_was_meant(tmp_path, line, said):
+    """At the top, in a flag and in a setting, the nearest key is named and the others are listed."""
+    file = write(tmp_path, {"config/flags/api.toml": line + "\n"}) / "config" / "flags" / "api.toml"
+
+    with pytest.raises(BadConfiguration) as caught:
+        parse_flags(read_document(file))
+
+    assert said in caught.value.message
+    assert (caught.value.hint or "").startswith("Known here: ")

@@ -73,7 +73,7 @@ def test_a_release_is_found_by_the_beginning_of_its_id(ledger, new_release):
     ledger.releases.create(second)
 
     assert ledger.releases.find("r0aaa2") == second
-    with pytest.raises(AmbiguousName, match="2 ids"):
+    with pytest.raises(AmbiguousName, match="2 releases begin so"):
         ledger.releases.find("r0aaa")
     with pytest.raises(ReleaseNotFound):
         ledger.releases.find("r%")

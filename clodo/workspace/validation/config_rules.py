@@ -74,6 +74,18 @@ def _lacks_compatibility_date(looked: Looked) -> Iterator[Finding]:
         )
 
 
+def _has_nothing_to_upload(looked: Looked) -> Iterator[Finding]:
+    effective = looked.effective
+    if effective.main is None and effective.assets is None and not effective.raw.get("site"):
+        yield finding_at(
+            effective.document.place_of(()),
+            "missing-file",
+            Severity.ERROR,
+            'has neither "main" nor "assets": there is nothing to upload',
+            'Add main = "src/index.ts", or an [assets] section with a directory.',
+        )
+
+
 def _entry_point_is_missing(looked: Looked) -> Iterator[Finding]:
     effective = looked.effective
     if effective.main is None or effective.main.is_file() or _is_built(looked):
@@ -151,6 +163,7 @@ def _ids_look_wrong(looked: Looked) -> Iterator[Finding]:
 
 RULES: tuple[Rule, ...] = (
     _lacks_compatibility_date,
+    _has_nothing_to_upload,
     _entry_point_is_missing,
     _assets_are_missing,
     _build_deploys,

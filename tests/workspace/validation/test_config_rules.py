@@ -58,6 +58,7 @@ def test_a_sound_config_has_no_findings(tmp_path):
         ('LEVEL = "info"', 'LEVEL = "info"\nREGION = "weur"', "not-inherited", 9, 'var "REGION"'),
         ("[vars]", '[[kv_namespaces]]\nbinding = "K"\n\n[vars]', "not-inherited", 7, '"kv_namespaces".*env.staging'),
         ('compatibility_date = "2026-01-01"\n', "", "compatibility-date", 1, "no compatibility_date"),
+        ('main = "index.js"\n', "", "missing-file", 1, "nothing to upload"),
         ('"index.js"', '"src/index.js"', "missing-file", 2, "src/index.js is not there"),
         ("routes = []", 'assets = { directory = "dist" }\nroutes = []', "missing-file", 5, "dist is not there"),
         (f'"{UUID}"', '"<paste the id here>"', "resource-id", 10, "no UUID"),
