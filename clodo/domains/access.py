@@ -110,7 +110,10 @@ def look_around(open_client: OpenClient) -> Seen:
             notes.append(f"zones were left out: {error.message}")
         try:
             accounts = {account.id: account.name for account in client.accounts.list()}
-        except (PermissionMissing, ApiRefused) as error:
+        except (NotAuthorised, ApiRefused) as error:
+            if not zones and not isinstance(error, PermissionMissing | ApiRefused):
+                # The token itself is no good.
+                raise
             notes.append(f"names of accounts were left out (Account Settings: Read): {error.message}")
     for zone in zones:
         if zone.account_id:
@@ -145,17 +148,16 @@ class Permission:
     Attributes:
         name: As the dashboard's form for tokens calls it.
 
-        reads: Asks for something that needs it; gets a client, the account's id and a zone's.
+        reads: Asks for something that needs it; gets a client, and a zone's id, empty where it is not about zones.
 
-        is_needed: Whether nothing goes without it.
-
-        why: What goes without it, or what it is for.
+        why: What it is for.
     """
 
     name: str
-    reads: Callable[[Cloudflare, str | None], object]
-    is_needed: bool
+    reads: Callable[[Cloudflare, str], object]
     why: str
+    is_needed: bool = False
+    is_about_zones: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,20 +171,24 @@ class Probed:
 
 
 PERMISSIONS: tuple[Permission, ...] = (
-    Permission("Workers Scripts: Edit", lambda client, zone: client.scripts.list(), True, "releases"),
+    Permission("Workers Scripts: Edit", lambda client, _: client.scripts.list(), "releases", is_needed=True),
     Permission(
-        "Workers Routes: Edit", lambda client, zone: zone and client.routes.list(zone), True, "requests for the domain"
+        "Workers Routes: Edit",
+        lambda client, zone: client.routes.list(zone),
+        "requests for the domain",
+        is_needed=True,
+        is_about_zones=True,
     ),
-    Permission("D1: Edit", lambda client, zone: next(iter(client.d1.list()), None), False, "databases"),
-    Permission("Workers KV Storage: Edit", lambda client, zone: client.kv.list(), False, "KV namespaces"),
-    Permission("DNS: Read", lambda client, zone: zone and client.dns.list(zone), False, "`clodo domain validate`"),
+    Permission("D1: Edit", lambda client, _: next(iter(client.d1.list()), None), "databases"),
+    Permission("Workers KV Storage: Edit", lambda client, _: next(iter(client.kv.list()), None), "KV namespaces"),
+    Permission("DNS: Read", lambda client, zone: client.dns.list(zone), "`clodo domain validate`", is_about_zones=True),
     Permission(
         "SSL and Certificates: Read",
-        lambda client, zone: zone and client.certificates.list(zone),
-        False,
+        lambda client, zone: client.certificates.list(zone),
         "`clodo domain validate`",
+        is_about_zones=True,
     ),
-    Permission("Account Settings: Read", lambda client, zone: client.accounts.get(), False, "the account's name"),
+    Permission("Account Settings: Read", lambda client, _: client.accounts.get(), "the account's name"),
 )
 
 
@@ -194,12 +200,14 @@ def probe(client: Cloudflare, zone_id: str | None) -> Iterator[Probed]:
         zone_id: Where those about zones are tried; None to leave them open.
     """
     for permission in PERMISSIONS:
-        is_there: bool | None
-        try:
-            found = permission.reads(client, zone_id)
-            is_there = None if found is None and zone_id is None else True
-        except (PermissionMissing, NotAuthorised):
-            is_there = False
-        except ClodoError:
-            is_there = None
+        is_there: bool | None = None
+        if zone_id is not None or not permission.is_about_zones:
+            try:
+                permission.reads(client, zone_id or "")
+                is_there = True
+            except NotAuthorised:
+                is_there = False
+            except ClodoError:
+                # Whatever it is, it says nothing about the right.
+                is_there = None
         yield Probed(permission.name, is_there, permission.is_needed, permission.why)

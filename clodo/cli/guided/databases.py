@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from clodo.cli.guided.answers import Answers
 from clodo.cli.output import say
-from clodo.errors import BadUsage, PermissionMissing
+from clodo.errors import BadUsage, NotAuthorised
 
 if TYPE_CHECKING:
     from clodo.cli.guided.access import Access
@@ -75,7 +75,8 @@ def choose_database(
     with access.client(account_id) as client:
         try:
             known = {database.name: database.uuid for database in client.d1.list()}
-        except PermissionMissing as error:
+        except NotAuthorised as error:
+            # A right that is missing, by whichever of Cloudflare's two words.
             if options.new is not None:
                 raise
             say(f"Note: databases were left out: {error.message}")
