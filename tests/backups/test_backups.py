@@ -27,6 +27,7 @@ from clodo.errors import (
     SnapshotNotTrusted,
 )
 from clodo.ledger import Owner
+from tests.fixtures.programs import need
 
 
 def test_a_snapshot_holds_what_bindings_name_and_is_proven_by_restoring_it(fleet):
@@ -48,13 +49,12 @@ def test_a_snapshot_holds_what_bindings_name_and_is_proven_by_restoring_it(fleet
 
 def test_age_zstd_and_sqlite_restore_a_database_without_clodo(fleet, tmp_path):
     """What Debian's age, zstd and sqlite3 make of the parts has every row, full-text search and triggers."""
+    need("age", "zstd", "sqlite3")
     manifest = fleet.back_up()
     archive = manifest.find(Kind.D1, fleet.account.account_id, fleet.database_id)
     key = tmp_path / "identity.txt"
     key.write_text(f"{fleet.identity}\n")
     parts = [str(tmp_path / "vault" / "objects" / part.sha256[:2] / part.sha256) for part in archive.parts]
-    programs = [shutil.which(name) for name in ("age", "zstd", "sqlite3")]
-    assert all(programs), "age, zstd and sqlite3 belong to what the tests need"
 
     subprocess.run(
         ["sh", "-ec", 'cat "$@" | age -d -i "$0" | zstd -d | sqlite3 -bail new.db', str(key), *parts],

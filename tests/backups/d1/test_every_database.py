@@ -14,6 +14,7 @@ from clodo.backups.d1.dump import Dump
 from clodo.backups.d1.sqlite import compare, restore_to_file
 from clodo.emulator.runtime.ports import StatementFailed
 from tests.backups.d1.databases import D1, TEXTS, VALUES, contents, tables
+from tests.fixtures.programs import need
 
 # In memory where there is such a folder: what is proven here is not that disks are slow.
 MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
@@ -94,6 +95,7 @@ def test_every_database_comes_back(made, texts):
 @given(TABLES, st.lists(TEXTS, max_size=3))
 def test_every_database_comes_back_by_the_plain_program(made, texts):
     """The same with Debian's sqlite3, which is years older than the SQLite that wrote it."""
+    need("sqlite3")
     check(made, texts, by_program=True)
 
 
@@ -110,4 +112,5 @@ def test_thousands_of_databases_come_back(made, texts):
 @given(TABLES, st.lists(TEXTS, max_size=3))
 def test_hundreds_of_databases_come_back_by_the_plain_program(made, texts):
     """The same with Debian's sqlite3, three hundred times."""
+    need("sqlite3")
     check(made, texts, by_program=True)
