@@ -267,6 +267,7 @@ def _compare_with_live(context: typer.Context, loaded: Workspace, before: str, a
 
 def _validated(context: typer.Context, root: Path, *, look_up: bool) -> tuple[Validated, float]:
     """Return the findings, and how long it took to be able to ask an account at all."""
+    from clodo.customers.findings import customer_findings
     from clodo.settings import Settings
     from clodo.workspace.validation import validate
     from clodo.wrangler.toolchain import config_schema, locate
@@ -274,13 +275,14 @@ def _validated(context: typer.Context, root: Path, *, look_up: bool) -> tuple[Va
     def schema_file() -> Path:
         return config_schema(locate(Settings.from_environment()))
 
+    further = (customer_findings,)
     if not look_up:
-        return validate(root, schema_file=schema_file), 0.0
+        return validate(root, schema_file=schema_file, further=further), 0.0
     began = time.monotonic()
     with prefect_for(context, root), ExitStack() as stack:
         account = _lookups(stack)
         connecting = time.monotonic() - began
-        return validate(root, schema_file=schema_file, account=account), connecting
+        return validate(root, schema_file=schema_file, account=account, further=further), connecting
 
 
 def _lookups(stack: ExitStack) -> Callable[[str], AccountLookup]:

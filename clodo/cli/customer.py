@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clodo.cli.config_migration import shortened
-from clodo.cli.customer_changes import create, update
+from clodo.cli.customer_changes import DryRunOption, ExitCodeOption, create, open_to_change, update
 from clodo.cli.options import JsonOption, WorkspaceOption, YesOption
 from clodo.cli.outcomes import CHANGES_PENDING
 from clodo.cli.output import ask, say, short, show, show_json, show_table
@@ -24,10 +24,6 @@ BAD_CONFIGURATION = 2
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The customer's name.", show_default=False)]
 EnvironmentOption = Annotated[
     str | None, typer.Option("--environment", "-e", metavar="NAME", help="Only there; everywhere if left out.")
-]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the diff and write nothing.")]
-ExitCodeOption = Annotated[
-    bool, typer.Option("--exit-code", help="With --dry-run: end with 5 if something would be written.")
 ]
 TokensOption = Annotated[
     bool, typer.Option("--tokens/--no-tokens", help="Ask Prefect which blocks hold a token, or don't.")
@@ -219,7 +215,7 @@ def remove_customer(
     """
     from clodo.customers.planning import plan_removal
 
-    loaded = open_workspace(context, workspace)
+    loaded = open_to_change(context, workspace, dry_run=dry_run)
     plan = plan_removal(loaded, name, environment)
     question = f"Take {name} out of {len(plan.edits)} files?"
     show_and_write(loaded, name, plan, "customer-removed", question, dry_run=dry_run, yes=yes, as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from clodo.cli.guided.databases import DatabaseOptions
 from clodo.cli.options import JsonOption, WorkspaceOption, YesOption
 from clodo.cli.output import say, show, show_json
-from clodo.cli.session import open_workspace, prefect_for
+from clodo.cli.session import open_workspace, prefect_for, workspace_folder
 from clodo.errors import BadUsage
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def create(
 
     options = DatabaseOptions(database, database_id, new_database, no_database)
     values = read_settings(settings)
-    loaded = open_workspace(context, workspace)
+    loaded = open_to_change(context, workspace, dry_run=dry_run)
     if guided or token_stdin or new_database is not None:
         from clodo.cli.guided.new_deployment import Given, deploy_new, say_next_steps
 
@@ -180,7 +181,7 @@ def update(
 
     options = DatabaseOptions(database, database_id, new_database, no_database)
     values: dict[str, str | None] = {**read_settings(settings), **dict.fromkeys(unset or ())}
-    loaded = open_workspace(context, workspace)
+    loaded = open_to_change(context, workspace, dry_run=dry_run)
     if guided or token_stdin or new_database is not None:
         from clodo.cli.guided.update import Wanted, update_guided
 
@@ -219,6 +220,19 @@ def update(
     question = f"Change {name} in {where}?"
     show_and_write(loaded, name, plan, "customer-updated", question, dry_run=dry_run, yes=yes, as_json=as_json)
     exit_if_pending(plan, wanted=dry_run and exit_code)
+
+
+def open_to_change(context: typer.Context, given: Path | None, *, dry_run: bool) -> Workspace:
+    """Read the workspace, after an edit of it whose process died was taken back."""
+    from clodo.cli.config_migration import shortened
+    from clodo.workspace.editing import take_back_interrupted
+    from clodo.workspace.workspace import STATE_FOLDER
+
+    root = workspace_folder(context, given)
+    if not dry_run:
+        for file in take_back_interrupted(root / STATE_FOLDER):
+            say(f"Took back an edit of {shortened(root, str(file))} that was interrupted.")
+    return open_workspace(context, given)
 
 
 def _show_done(loaded: Workspace, name: str, plan: CustomerPlan, *, is_written: bool, as_json: bool) -> None:
