@@ -202,6 +202,11 @@ def admin_app(cloud: Cloud) -> ASGIApp:
             raise ApiError(409, 409, error.message) from error
         return envelope(dict(outcome))
 
+    async def carry_out_lifecycles(request: Request) -> Response:
+        at = _moment_in(await object_body(request), "at")
+        seconds = None if at is None else datetime.fromisoformat(at).timestamp()
+        return envelope((await cloud.lifecycles.sweep(seconds))._asdict())
+
     app = Starlette(
         routes=[
             Route(f"{PREFIX}/status", get_status, methods=["GET"]),
@@ -220,6 +225,7 @@ def admin_app(cloud: Cloud) -> ASGIApp:
             Route(f"{PREFIX}/tokens/{{token_id}}", patch_token, methods=["PATCH"]),
             Route(f"{PREFIX}/zones", add_zone, methods=["POST"]),
             Route(f"{PREFIX}/scheduled", fire_schedule, methods=["POST"]),
+            Route(f"{PREFIX}/lifecycles", carry_out_lifecycles, methods=["POST"]),
         ],
         exception_handlers=dict(EXCEPTION_HANDLERS),
         middleware=[Middleware(UnexpectedErrors)],

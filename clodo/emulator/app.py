@@ -62,10 +62,12 @@ from clodo.emulator.queues.routes import routes as queue_routes
 from clodo.emulator.queues.store import Queues
 from clodo.emulator.r2.binding import BucketBindings
 from clodo.emulator.r2.buckets import Buckets
+from clodo.emulator.r2.lifecycles import Lifecycles
 from clodo.emulator.r2.object_routes import routes as object_routes
 from clodo.emulator.r2.public import PublicBuckets
 from clodo.emulator.r2.routes import routes as bucket_routes
 from clodo.emulator.r2.s3.endpoint import S3Endpoint, is_for_s3
+from clodo.emulator.r2.s3.faults import S3_DIALECT
 from clodo.emulator.r2.setting_routes import routes as bucket_setting_routes
 from clodo.emulator.r2.store import Storage
 from clodo.emulator.runtime.config import RuntimeConfig
@@ -198,7 +200,8 @@ class Cloud:
         self.recorder.watch(self.namespaces.sizes)
         self.recorder.watch(self.storage.sizes)
         self.storage.count_with(self.recorder)
-        self._counting: asyncio.Task[None] | None = None
+        self.lifecycles = Lifecycles(self.storage)
+        self._background: list[asyncio.Task[None]] = []
         self.publisher = Publisher(
             self.database, self.scripts, self.blobs, self.directory, self.runtime, self.sessions, self._catalogue
         )
@@ -217,7 +220,7 @@ class Cloud:
         self._links = _enveloped(d1_link_routes(self.transfers))
         self._public_buckets = PublicBuckets(self.storage)
         s3 = UnexpectedErrors(S3Endpoint(self.storage, self.accounts))
-        self._s3: ASGIApp = Recorded(Faulty(s3, self.faults), self.log)
+        self._s3: ASGIApp = Recorded(Faulty(s3, self.faults, S3_DIALECT), self.log)
         self._api: ASGIApp = Recorded(
             Faulty(Authenticated(self._api_app(), self.accounts, self.zones, self.limit), self.faults),
             self.log,
@@ -236,11 +239,14 @@ class Cloud:
         await self.runtime.start()
         self.deliveries.start()
         self.schedules.start()
-        self._counting = asyncio.create_task(self.recorder.run())
+        self._background = [asyncio.create_task(self.recorder.run()), asyncio.create_task(self.lifecycles.run())]
 
     async def stop(self) -> None:
         """End everything; safe to repeat."""
         self.tails.close()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         await self.schedules.stop()
         await self.deliveries.stop()
         await self.runtime.stop()
@@ -250,8 +256,6 @@ class Cloud:
         await self.storage.close()
         self.messages.close()
         self.points.close()
-        if self._counting is not None:
-            self._counting.cancel()
         self.facts.close()
         self.log.close()
         self.database.close()

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clodo.emulator.access import NOTES, raw_path
@@ -155,12 +156,39 @@ class Faults:
         return chosen
 
 
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """
+    How a struck call is answered.
+
+    Attributes:
+        content_type: Of half a document.
+
+        half: What a document begins like.
+
+        refuse: Returns an error.
+    """
+
+    content_type: bytes
+    half: bytes
+    refuse: Callable[[FaultRule], Response]
+
+
+def _enveloped(rule: FaultRule) -> Response:
+    announced = {} if rule.retry_after is None else {"Retry-After": f"{rule.retry_after:g}"}
+    return ApiError(rule.status, rule.code, rule.message, headers=announced).as_response()
+
+
+ENVELOPE_DIALECT = Dialect(b"application/json", b'{"success":tr', _enveloped)
+
+
 class Faulty:
     """Bend the calls that a fault strikes."""
 
-    def __init__(self, app: ASGIApp, faults: Faults) -> None:
+    def __init__(self, app: ASGIApp, faults: Faults, dialect: Dialect = ENVELOPE_DIALECT) -> None:
         self.app = app
         self.faults = faults
+        self.dialect = dialect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on, unless a fault says otherwise."""
@@ -177,7 +205,7 @@ class Faulty:
         real = _Captured()
         if rule.applied:
             await self.app(scope, receive, real)
-        await _strike(rule, bytes(real.body), scope, receive, send)
+        await _strike(rule, self.dialect, bytes(real.body), scope, receive, send)
 
 
 class _Captured:
@@ -191,7 +219,7 @@ class _Captured:
             self.body.extend(message.get("body", b""))
 
 
-async def _strike(rule: FaultRule, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+async def _strike(rule: FaultRule, dialect: Dialect, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
     if rule.action is Action.RESET:
         scope["extensions"][RESET]()
         return
@@ -200,14 +228,12 @@ async def _strike(rule: FaultRule, body: bytes, scope: Scope, receive: Receive, 
             pass
         return
     if rule.action is Action.MALFORMED:
-        half = body[: len(body) // 2] or b'{"success":tr'
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(half)).encode())]
+        half = body[: len(body) // 2] or dialect.half
+        headers = [(b"content-type", dialect.content_type), (b"content-length", str(len(half)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": half})
         return
-    announced = {} if rule.retry_after is None else {"Retry-After": f"{rule.retry_after:g}"}
-    answer = ApiError(rule.status, rule.code, rule.message, headers=announced).as_response()
-    await answer(scope, receive, send)
+    await dialect.refuse(rule)(scope, receive, send)
 
 
 @dataclass(slots=True)

@@ -73,6 +73,8 @@ INVALID_OBJECT_NAME = Refusal(400, 10020, "InvalidObjectName", "The specified ob
 INVALID_MAX_KEYS = Refusal(400, 10022, "InvalidMaxKeys", "MaxKeys params must be positive integer <= 1000.")
 NO_SUCH_UPLOAD = Refusal(404, 10024, "NoSuchUpload", "The specified multipart upload does not exist.")
 INVALID_PART = Refusal(400, 10025, "InvalidPart", "One or more of the specified parts could not be found.")
+#: As S3 says it; the number is R2's of an invalid range.
+INVALID_PART_NUMBER = Refusal(416, 10039, "InvalidPartNumber", "The requested partnumber is not satisfiable.")
 INVALID_ARGUMENT = Refusal(400, 10029, "InvalidArgument", "Invalid Argument")
 PRECONDITION_FAILED = Refusal(
     412, 10031, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold."
@@ -88,6 +90,8 @@ SIGNATURE_DOES_NOT_MATCH = Refusal(
 BAD_DIGEST = Refusal(400, 10037, "BadDigest", "The checksum you specified did not match what we received.")
 INVALID_RANGE = Refusal(416, 10039, "InvalidRange", "The requested range is not satisfiable")
 UNEVEN_PARTS = Refusal(400, 10048, "InvalidPart", "All non-trailing parts must have the same length.")
+#: Its number is assumed.
+NO_SUCH_LIFECYCLE = Refusal(404, 10060, "NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist.")
 NO_SUCH_CORS = Refusal(404, 10059, "NoSuchCORSConfiguration", "The CORS configuration does not exist.")
 OBJECT_LOCKED = Refusal(403, 10069, "ObjectLockedByBucketPolicy", "The object is locked by the bucket policy.")
 ENTITY_TOO_LARGE = Refusal(

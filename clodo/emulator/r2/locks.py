@@ -25,11 +25,16 @@ def raise_if_locked(rules: Sequence[Mapping[str, Any]], found: StoredObject | No
     Source:
         https://developers.cloudflare.com/r2/buckets/bucket-locks/
     """
-    if found is None:
-        return
-    for rule in rules:
-        if rule.get("enabled") and found.key.startswith(rule.get("prefix") or "") and _holds(rule, found, now):
-            raise R2Refused(OBJECT_LOCKED)
+    if found is not None and is_locked(rules, found, now):
+        raise R2Refused(OBJECT_LOCKED)
+
+
+def is_locked(rules: Sequence[Mapping[str, Any]], found: StoredObject, now: float) -> bool:
+    """Say whether a rule holds an object at this moment."""
+    return any(
+        rule.get("enabled") and found.key.startswith(rule.get("prefix") or "") and _holds(rule, found, now)
+        for rule in rules
+    )
 
 
 def _holds(rule: Mapping[str, Any], found: StoredObject, now: float) -> bool:

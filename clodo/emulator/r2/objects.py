@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from clodo.emulator.r2.conditions import NO_CONDITIONS, Conditions
 from clodo.emulator.r2.counting import counted
 from clodo.emulator.r2.errors import NO_SUCH_BUCKET, NO_SUCH_KEY, PRECONDITION_FAILED, R2Refused
 from clodo.emulator.r2.limits import check_custom_metadata, check_storage_class, key_bytes
-from clodo.emulator.r2.locks import raise_if_locked
+from clodo.emulator.r2.locks import is_locked, raise_if_locked
 from clodo.emulator.r2.ranges import Span
 from clodo.emulator.r2.records import Bucket, Description, ObjectPage, Segment, StoredObject, new_version
 from clodo.emulator.r2.shelf import Shelf, as_json, end_of, read_segments
+
+#: Objects that a lifecycle rule removes in one transaction.
+BATCH = 1000
 
 _COLUMNS = "key, version, size, etag, uploaded, http, custom, checksums, storage_class, segments"
 
@@ -178,6 +181,53 @@ class Objects:
 
         return await self._shelf.change(delete)
 
+    async def expire(self, bucket: Bucket, prefix: bytes, until: int) -> int:
+        """
+        Remove what a lifecycle rule lets expire, but not what a lock holds; return how many objects.
+
+        Args:
+            until: Last moment of their upload, in milliseconds since 1970.
+        """
+
+        def delete(after: bytes) -> Callable[[], tuple[tuple[int, bytes | None], Sequence[Segment]]]:
+            def job() -> tuple[tuple[int, bytes | None], Sequence[Segment]]:
+                rows = self._uploaded(bucket, prefix, until, after)
+                locks = self._locks(bucket)
+                due = [found for found in map(_object, rows) if not is_locked(locks, found, self._shelf.now())]
+                self._shelf.connection.executemany(
+                    "DELETE FROM objects WHERE bucket = ? AND key = ?",
+                    [(bucket.number, found.key.encode()) for found in due],
+                )
+                last: bytes | None = rows[-1][0] if len(rows) == BATCH else None
+                return (len(due), last), [segment for found in due for segment in found.segments]
+
+            return job
+
+        gone, more = await self._shelf.change(delete(b""))
+        while more is not None:
+            further, more = await self._shelf.change(delete(more))
+            gone += further
+        return gone
+
+    async def move(self, bucket: Bucket, prefix: bytes, until: int, storage_class: str) -> int:
+        """
+        Give another storage class to what was uploaded *until* then; return how many objects.
+
+        Args:
+            until: In milliseconds since 1970.
+        """
+        end = end_of(prefix)
+
+        def update() -> int:
+            self._shelf.connection.execute(
+                "UPDATE objects SET storage_class = ? WHERE bucket = ? AND key >= ? AND (? IS NULL OR key < ?)"
+                " AND uploaded <= ? AND storage_class != ?",
+                (storage_class, bucket.number, prefix, end, end, until, storage_class),
+            )
+            return self._shelf.connection.changes()
+
+        return await self._shelf.call(update)
+
     @counted("ListObjects")
     async def page(
         self, bucket: Bucket, *, prefix: bytes = b"", delimiter: bytes = b"", after: bytes = b"", limit: int = 1000
@@ -260,6 +310,24 @@ class Objects:
                 break
             if not jumped and len(rows) < want:
                 return ObjectPage(tuple(objects), tuple(prefixes))
+
+    def _uploaded(self, bucket: Bucket, prefix: bytes, until: int, after: bytes) -> list[tuple[Any, ...]]:
+        end = end_of(prefix)
+        return list(
+            self._shelf.connection.execute(
+                f"SELECT {_COLUMNS} FROM objects WHERE bucket = ? AND key >= ? AND key > ?"  # noqa: S608
+                " AND (? IS NULL OR key < ?) AND uploaded <= ? ORDER BY key LIMIT ?",
+                (bucket.number, prefix, after, end, end, until, BATCH),
+            )
+        )
+
+    def _locks(self, bucket: Bucket) -> Sequence[Mapping[str, Any]]:
+        # As they are now: one may have been put since the bucket was found.
+        row = self._shelf.connection.execute(
+            "SELECT settings FROM buckets WHERE number = ?", (bucket.number,)
+        ).fetchone()
+        locks: Sequence[Mapping[str, Any]] = json.loads(row[0]).get("lock", ()) if row else ()
+        return locks
 
     def _rows(
         self, bucket: Bucket, start: bytes, inclusive: bool, end: bytes | None, want: int

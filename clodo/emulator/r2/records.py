@@ -141,6 +141,12 @@ class ObjectPage:
     next_after: bytes | None = None
 
 
+def part_count_of(found: StoredObject) -> int | None:
+    """Return how many parts an object was uploaded in; None for one that came whole."""
+    count = found.etag.partition("-")[2]
+    return int(count) if count else None
+
+
 def new_version() -> str:
     """Return a fresh version of an object."""
     return secrets.token_hex(16)

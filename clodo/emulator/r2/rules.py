@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from clodo.emulator.r2.errors import INVALID_ARGUMENT, R2Refused
+from clodo.emulator.r2.records import Bucket
+
+#: https://developers.cloudflare.com/r2/buckets/cors/, …/object-lifecycles/, …/bucket-locks/
+MAX_CORS_RULES = 100
+MAX_LIFECYCLE_RULES = 1000
+MAX_LOCK_RULES = 1000
 
 #: Every new bucket has it: https://developers.cloudflare.com/r2/buckets/object-lifecycles/.
 DEFAULT_LIFECYCLE: Mapping[str, Any] = {
@@ -32,6 +38,12 @@ def rules_in(body: Mapping[str, Any], check: Callable[[Mapping[str, Any]], None]
         raise _refused(f"at most {maximum} rules are allowed")
     for rule in rules:
         check(rule)
+    return rules
+
+
+def lifecycle_of(bucket: Bucket) -> Sequence[dict[str, Any]]:
+    """Return the lifecycle rules of a bucket: the one that every new bucket has, until others are put."""
+    rules: Sequence[dict[str, Any]] = bucket.settings.get("lifecycle", (dict(DEFAULT_LIFECYCLE),))
     return rules
 
 

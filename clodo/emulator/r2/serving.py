@@ -13,7 +13,12 @@ from clodo.emulator.r2.ranges import Span, span_of_header
 
 
 def answer_with(
-    opened: OpenObject, described: dict[str, str], headers: Mapping[str, str], *, with_body: bool = True
+    opened: OpenObject,
+    described: dict[str, str],
+    headers: Mapping[str, str],
+    *,
+    part: Span | None = None,
+    with_body: bool = True,
 ) -> Response:
     """
     Answer a request for an object; the object is closed by the end of the answer, or at once.
@@ -22,6 +27,8 @@ def answer_with(
         described: Headers that describe the object.
 
         headers: The request's, by lower-case name: conditions and ranges are heeded.
+
+        part: The bytes that are asked for otherwise than by a range.
 
     Raises:
         R2Refused: 412 or 416.
@@ -35,7 +42,7 @@ def answer_with(
             opened.close()
             return Response(status_code=304, headers={name: described[name] for name in ("etag", "last-modified")})
         is_current = headers.get("if-range") in (None, f'"{found.etag}"')
-        span = span_of_header(headers.get("range") if is_current else None, found.size)
+        span = part or span_of_header(headers.get("range") if is_current else None, found.size)
     except R2Refused:
         opened.close()
         raise

@@ -14,14 +14,19 @@ from clodo.emulator.r2.buckets import dev_hostname
 from clodo.emulator.r2.errors import INVALID_ARGUMENT, NO_SUCH_CORS, NO_SUCH_DOMAIN, R2Refused
 from clodo.emulator.r2.records import Bucket
 from clodo.emulator.r2.routes import bucket_of, route
-from clodo.emulator.r2.rules import DEFAULT_LIFECYCLE, check_cors, check_lifecycle, check_lock, rules_in
+from clodo.emulator.r2.rules import (
+    MAX_CORS_RULES,
+    MAX_LIFECYCLE_RULES,
+    MAX_LOCK_RULES,
+    check_cors,
+    check_lifecycle,
+    check_lock,
+    lifecycle_of,
+    rules_in,
+)
 from clodo.emulator.r2.store import Storage
 from clodo.emulator.zones.store import Zones
 
-#: https://developers.cloudflare.com/r2/buckets/cors/, …/object-lifecycles/, …/bucket-locks/
-MAX_CORS_RULES = 100
-MAX_LIFECYCLE_RULES = 1000
-MAX_LOCK_RULES = 1000
 _TLS_VERSIONS = ("1.0", "1.1", "1.2", "1.3")
 
 
@@ -45,7 +50,7 @@ def routes(storage: Storage, zones: Zones) -> list[Route]:
         return envelope({})
 
     async def get_lifecycle(request: Request) -> Response:
-        return envelope({"rules": bucket_of(storage, request).settings.get("lifecycle", [DEFAULT_LIFECYCLE])})
+        return envelope({"rules": list(lifecycle_of(bucket_of(storage, request)))})
 
     async def put_lifecycle(request: Request) -> Response:
         bucket = bucket_of(storage, request)

@@ -240,6 +240,28 @@ class Uploads:
 
         await self._shelf.change(delete)
 
+    async def expire(self, bucket: Bucket, prefix: bytes, until: int) -> int:
+        """
+        Abort what a lifecycle rule gives up; return how many uploads.
+
+        Args:
+            until: Last moment of their beginning, in milliseconds since 1970.
+        """
+        end = end_of(prefix)
+
+        def delete() -> tuple[int, Sequence[Segment]]:
+            connection = self._shelf.connection
+            rows = connection.execute(
+                "SELECT id FROM uploads WHERE bucket = ? AND key >= ? AND (? IS NULL OR key < ?) AND created <= ?",
+                (bucket.number, prefix, end, end, until),
+            )
+            due = [upload_id for (upload_id,) in rows]
+            unused = [segment for upload_id in due for part in self._parts(upload_id) for segment in part.segments]
+            connection.executemany("DELETE FROM uploads WHERE id = ?", [(upload_id,) for upload_id in due])
+            return len(due), unused
+
+        return await self._shelf.change(delete)
+
     @counted("ListParts")
     async def parts(self, bucket: Bucket, key: str, upload_id: str) -> tuple[Upload, list[Part]]:
         """

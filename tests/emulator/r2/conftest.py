@@ -23,6 +23,11 @@ class Keys:
     access_key: str
     secret: str = field(repr=False)
 
+    @classmethod
+    def of_token(cls, endpoint: str, token_id: str, token: str) -> Keys:
+        """Return the keys that an API token is."""
+        return cls(endpoint, token_id, hashlib.sha256(token.encode()).hexdigest())
+
     def store(self, bucket: str) -> S3Store:
         """Return an object store client of the bucket."""
         return S3Store(
@@ -41,7 +46,7 @@ def keys_of(account: CloudAccount) -> Keys:
     """Return the S3 keys that the account's token is."""
     access_key = account.api.get("/user/tokens/verify").json()["result"]["id"]
     endpoint = f"{account.cloud.edge_url}/r2/{account.account_id}"
-    return Keys(endpoint, access_key, hashlib.sha256(account.token.encode()).hexdigest())
+    return Keys.of_token(endpoint, access_key, account.token)
 
 
 @pytest.fixture

@@ -215,6 +215,32 @@ def test_parts_must_fit(s3: httpx.Client, store: S3Store) -> None:
     assert refusal(complete(s3, url, (1, one), (2, two))) == (404, "NoSuchUpload")
 
 
+def test_parts_are_read_by_their_number(s3: httpx.Client, store: S3Store) -> None:
+    """A read may ask for one part, as clients do that download in parallel; an object that came whole is part 1."""
+    upload = texts(s3.post("/things/made?uploads"), "UploadId")[0]
+    url = f"/things/made?uploadId={upload}"
+    content = {3: b"a" * PART, 7: b"tail"}
+    tags = {number: s3.put(f"{url}&partNumber={number}", content=data) for number, data in content.items()}
+    complete(s3, url, *((number, answer.headers["etag"]) for number, answer in tags.items()))
+    s3.put("/things/copy", headers={"x-amz-copy-source": "/things/made"})
+    s3.put("/things/whole", content=b"whole")
+    s3.put("/things/empty", content=b"")
+
+    for key in ("made", "copy"):
+        head, tail = s3.head(f"/things/{key}?partNumber=1"), s3.get(f"/things/{key}?partNumber=2")
+        assert (head.status_code, head.headers["content-length"]) == (206, str(PART))
+        assert (tail.content, tail.headers["content-range"]) == (b"tail", f"bytes {PART}-{PART + 3}/{PART + 4}")
+        assert tail.headers["x-amz-mp-parts-count"] == "2"
+        assert refusal(s3.get(f"/things/{key}?partNumber=3")) == (416, "InvalidPartNumber")
+    whole = s3.get("/things/whole?partNumber=1")
+    assert (whole.status_code, whole.content, "x-amz-mp-parts-count" in whole.headers) == (206, b"whole", False)
+    assert s3.get("/things/empty?partNumber=1").status_code == 200
+    assert refusal(s3.get("/things/whole?partNumber=2")) == (416, "InvalidPartNumber")
+    assert refusal(s3.get("/things/whole?partNumber=x")) == (400, "InvalidArgument")
+    both = s3.get("/things/whole?partNumber=1", headers={"range": "bytes=0-1"})
+    assert refusal(both) == (400, "InvalidArgument")
+
+
 def test_copies_take_or_replace_metadata(s3: httpx.Client, store: S3Store) -> None:
     """COPY, REPLACE and MERGE are heeded, and so are conditions on the source and on the destination."""
     s3.put("/things/a b", content=b"x", headers={"content-type": "text/x", "x-amz-meta-one": "1"})
@@ -354,10 +380,29 @@ def test_calls_are_logged_and_can_fail_to_order(account: CloudAccount, s3: httpx
     second = s3.put("/things/k", content=b"x")
     account.cloud.clear_faults(fault)
 
-    assert (first.status_code, second.status_code) == (503, 200)
+    assert (refusal(first), second.status_code) == ((503, "ServiceUnavailable"), 200)
     calls = account.cloud.calls(account_id=account.account_id, method="PUT", path="^/r2/")
     assert [call.status for call in calls] == [503, 200]
     assert calls[1].token is not None
+
+
+def test_faults_speak_s3(account: CloudAccount, s3: httpx.Client, store: S3Store) -> None:
+    """What is wrong to order is wrong in XML with S3's codes, half documents too, so that S3 clients can read it."""
+    path = f"^/r2/{account.account_id}/things/k$"
+    obstore.put(store, "k", b"x")
+    seen = []
+    for status in (500, 403, 429):
+        account.cloud.add_fault(path, status=status, retry_after=3, message="<told> & so")
+        answer = s3.get("/things/k")
+        seen.append((*refusal(answer), texts(answer, "Message"), answer.headers["retry-after"]))
+    account.cloud.add_fault(path, action="malformed")
+    half = s3.get("/things/k")
+
+    told = (["<told> & so"], "3")
+    assert seen == [(500, "InternalError", *told), (403, "AccessDenied", *told), (429, "TooManyRequests", *told)]
+    assert half.headers["content-type"] == "application/xml"
+    assert half.content.startswith(b"<?xml")
+    assert b">" not in half.content
 
 
 def test_too_large_bodies_are_refused_before_they_come(keys: Keys, store: S3Store) -> None:

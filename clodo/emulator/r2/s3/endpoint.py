@@ -17,7 +17,7 @@ from clodo.emulator.access import NOTES
 from clodo.emulator.accounts.caller import Caller
 from clodo.emulator.accounts.store import Accounts
 from clodo.emulator.r2.errors import ACCESS_DENIED, METHOD_NOT_ALLOWED, NOT_IMPLEMENTED, UNAUTHORIZED, R2Refused
-from clodo.emulator.r2.s3 import buckets, listing, objects, uploads
+from clodo.emulator.r2.s3 import buckets, listing, objects, rules, uploads
 from clodo.emulator.r2.s3.documents import document
 from clodo.emulator.r2.s3.payload import Payload
 from clodo.emulator.r2.s3.requests import Address, S3Request, address_of
@@ -31,6 +31,12 @@ _BUCKET_QUERIES: dict[tuple[str, str], Operation] = {
     ("GET", "location"): buckets.bucket_location,
     ("GET", "encryption"): buckets.bucket_encryption,
     ("GET", "uploads"): uploads.list_uploads,
+    ("GET", "cors"): rules.get_cors,
+    ("PUT", "cors"): rules.put_cors,
+    ("DELETE", "cors"): rules.delete_cors,
+    ("GET", "lifecycle"): rules.get_lifecycle,
+    ("PUT", "lifecycle"): rules.put_lifecycle,
+    ("DELETE", "lifecycle"): rules.delete_lifecycle,
     ("POST", "delete"): objects.delete_objects,
 }
 _BUCKET: dict[str, Operation] = {
@@ -55,8 +61,8 @@ _OBJECT: dict[str, Operation] = {
 #: Of S3, not of R2 or not of ours: silence would look like success.
 # fmt: off
 _NOT_SERVED = frozenset((
-    "accelerate", "acl", "analytics", "attributes", "cors", "intelligent-tiering", "inventory", "legal-hold",
-    "lifecycle", "logging", "metrics", "notification", "object-lock", "ownershipControls", "policy",
+    "accelerate", "acl", "analytics", "attributes", "intelligent-tiering", "inventory", "legal-hold",
+    "logging", "metrics", "notification", "object-lock", "ownershipControls", "policy",
     "policyStatus", "publicAccessBlock", "replication", "requestPayment", "restore", "retention", "select",
     "tagging", "torrent", "versioning", "versions", "website",
 ))

@@ -11,15 +11,17 @@ from clodo.emulator.r2.conditions import from_headers
 from clodo.emulator.r2.errors import (
     INVALID_ARGUMENT,
     INVALID_OBJECT_NAME,
+    INVALID_PART_NUMBER,
     MALFORMED_XML,
     NO_SUCH_BUCKET,
     NOT_IMPLEMENTED,
     PRECONDITION_FAILED,
     R2Refused,
 )
-from clodo.emulator.r2.limits import MAX_DELETE, MAX_SINGLE_BYTES, key_bytes
+from clodo.emulator.r2.limits import MAX_DELETE, MAX_PARTS, MAX_SINGLE_BYTES, key_bytes
 from clodo.emulator.r2.objects import OpenObject
-from clodo.emulator.r2.records import Description, StoredObject
+from clodo.emulator.r2.ranges import Span
+from clodo.emulator.r2.records import Description, StoredObject, part_count_of
 from clodo.emulator.r2.s3.documents import Element, document, parse, text_of
 from clodo.emulator.r2.s3.headers import (
     checksum_headers,
@@ -171,9 +173,29 @@ def _copied_description(request: S3Request, found: StoredObject) -> Description:
 
 async def _shown(request: S3Request, *, with_body: bool) -> Response:
     raise_if_encrypted(request)
-    if "partNumber" in request.query:
-        raise R2Refused(NOT_IMPLEMENTED.saying("partNumber is not served by this embedded cloud."))
     opened = await request.storage.objects.open(request.bucket(writes=False), request.key)
     is_summed = request.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED"
     described = overridden(headers_of(opened.object, with_checksums=is_summed), request.query)
-    return answer_with(opened, described, request.headers, with_body=with_body)
+    part: Span | None = None
+    if "partNumber" in request.query:
+        try:
+            part = _part_asked_for(request, opened.object)
+        except R2Refused:
+            opened.close()
+            raise
+        if (parts := part_count_of(opened.object)) is not None:
+            described["x-amz-mp-parts-count"] = str(parts)
+    return answer_with(opened, described, request.headers, part=part, with_body=with_body)
+
+
+def _part_asked_for(request: S3Request, found: StoredObject) -> Span | None:
+    """Return the bytes of the part that the query names; None for an object without any."""
+    if "range" in request.headers:
+        raise R2Refused(INVALID_ARGUMENT.saying("Cannot specify both Range header and partNumber query parameter."))
+    number = request.number("partNumber", 1, 1, MAX_PARTS)
+    if number > (part_count_of(found) or 1):
+        raise R2Refused(INVALID_PART_NUMBER)
+    # Each part that isn't empty, which only the last can be, is a file of its own.
+    sizes = [segment.size for segment in found.segments]
+    span = Span(sum(sizes[: number - 1]), sum(sizes[number - 1 : number]))
+    return span if span.length else None
