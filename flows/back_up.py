@@ -19,6 +19,7 @@ def back_up(
     kinds: list[BackupKind] | None = None,
     reason: Annotated[str, Field(max_length=500)] = "",
     only_check_age: bool = False,
+    export: bool = False,
 ) -> dict[str, Any]:
     """
     Take a snapshot of what the bindings of the chosen targets name, and publish it in every vault.
@@ -30,6 +31,7 @@ def back_up(
         kinds: Only d1, kv, r2, dns or worker; those that portfolio.toml includes by default.
         reason: Why; kept with the lock and in the audit trail.
         only_check_age: Take none, but fail when the newest good one is older than its objective.
+        export: Read databases by Cloudflare's export, in the window of [backups.export]; then they are unavailable.
 
     Returns:
         The manifest as JSON; empty when only the age was checked.
@@ -39,7 +41,7 @@ def back_up(
             check_age(backups, backups.portfolio)
             return {}
         manifest = take_snapshot(
-            site, backups, backups.portfolio, list(targets or ()), list(tags or ()), list(kinds or ()), reason
+            site, backups, backups.portfolio, list(targets or ()), list(tags or ()), list(kinds or ()), reason, export
         )
         report_snapshot(manifest)
         backups.raise_unless_good(manifest)

@@ -63,11 +63,18 @@ def open_backups(workspace: str, *, identity: str | None = None) -> Iterator[tup
 
 @task(task_run_name="read and store {portfolio}", cache_policy=NO_CACHE, persist_result=False)
 def take_snapshot(
-    site: Site, backups: Backups, portfolio: str, targets: list[str], tags: list[str], kinds: list[str], reason: str
+    site: Site,
+    backups: Backups,
+    portfolio: str,
+    targets: list[str],
+    tags: list[str],
+    kinds: list[str],
+    reason: str,
+    export: bool,
 ) -> Manifest:
     """Take a snapshot and publish it. Prefect never repeats it: what is done is found again by the next run."""
     chosen = [Kind(kind) for kind in kinds] or None
-    return backups.create(site.account_of, targets=targets, tags=tags, kinds=chosen, reason=reason)
+    return backups.create(site.account_of, targets=targets, tags=tags, kinds=chosen, reason=reason, export=export)
 
 
 @task(task_run_name="verify {snapshot} in {vault} ({level})", cache_policy=NO_CACHE, persist_result=False)

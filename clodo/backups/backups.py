@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from clodo.backups.d1.exporting import MayExport
 from clodo.backups.manifest import Exactness, Kind, Manifest
 from clodo.backups.retention import Decision, Kept, decide
 from clodo.backups.selection import AccountView, Selected, choose_targets, select_resources
@@ -23,6 +24,7 @@ from clodo.errors import (
     LockHeld,
     NotFound,
     PartlyDone,
+    Refused,
     SnapshotDamaged,
     SnapshotNotFound,
 )
@@ -155,22 +157,30 @@ class Backups:
         tags: Collection[str] = (),
         kinds: Collection[Kind] | None = None,
         reason: str = "",
+        export: bool = False,
     ) -> Manifest:
         """
         Take a snapshot of what the bindings of the chosen targets name, and publish it in every vault.
+
+        Args:
+            export: Read databases by Cloudflare's export, which makes them unavailable, as long as the window is open.
 
         Returns:
             Its manifest. It may not be a good one: see `raise_unless_good`.
 
         Raises:
+            Refused: Databases may not be exported at this time.
             NotFound: Nothing is named by any binding.
             LockHeld: Another backup of this portfolio runs.
             PartlyDone: Nothing at all could be read, so nothing was published.
         """
+        may_export = self._window() if export else None
         chosen = choose_targets(self._workspace, targets, tags)
         kinds = frozenset(kinds if kinds is not None else (Kind(name) for name in self.settings.include))
         with self._lock(f"backup/{self.portfolio}", reason or "back up"):
-            selected = select_resources(self._workspace, chosen, account_of, kinds)
+            selected = select_resources(
+                self._workspace, chosen, account_of, kinds, may_export=may_export, say=self._say
+            )
             manifest = self._take(selected, targets, tags, kinds)
             self._audit("backed-up", manifest.id, {"good": manifest.is_good, "bytes": manifest.own_size})
         return manifest
@@ -209,6 +219,21 @@ class Backups:
                 f" it may be {self.settings.objective_hours:g} hours old",
                 hint="Run `clodo backup create`, and look at why the scheduled runs failed.",
             )
+
+    def _window(self) -> MayExport:
+        """Return what says whether databases may be exported; refuse when they may not now."""
+        window = self.settings.export
+        if window is None:
+            raise Refused(
+                "Databases may not be exported: portfolio.toml has no [backups.export]",
+                hint='An export makes a database unavailable. Say when that may be: window = "02:00-03:00".',
+            )
+        if not window.includes(self._clock.now()):
+            raise Refused(
+                f"Databases may be exported in the window {window.window} ({window.time_zone}) only",
+                hint="Without --export they are read while they go on answering.",
+            )
+        return lambda: window.includes(self._clock.now())
 
     def _take(
         self, selected: Selected, targets: Sequence[str], tags: Collection[str], kinds: Collection[Kind]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from clodo.backups.d1.capture import DatabaseResource
+from clodo.backups.d1.exporting import MayExport
 from clodo.backups.dns import ZoneResource
 from clodo.backups.kv.capture import NamespaceResource
 from clodo.backups.manifest import Kind, Missing
@@ -84,9 +85,20 @@ def select_resources(
     targets: Iterable[Target],
     account_of: Callable[[Target], AccountView],
     kinds: Collection[Kind],
+    *,
+    may_export: MayExport | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Selected:
-    """Find what the targets' bindings name; each resource once, however many name it."""
-    found = _Finder(kinds, workspace.portfolio.backups.passes, workspace.state_dir / "backups" / "buckets")
+    """
+    Find what the targets' bindings name; each resource once, however many name it.
+
+    Args:
+        may_export: Asked before a database is exported instead of read by pages; None when nobody wants that.
+
+        say: Gets a line for a person, from several threads.
+    """
+    memories = workspace.state_dir / "backups" / "buckets"
+    found = _Finder(kinds, workspace.portfolio.backups.passes, memories, may_export, say)
     for target in targets:
         config = workspace.effective(target)
         account = account_of(target)
@@ -106,8 +118,17 @@ def select_resources(
 class _Finder:
     """Collects resources by kind, account and id."""
 
-    def __init__(self, kinds: Collection[Kind], passes: int, memories: Path) -> None:
+    def __init__(
+        self,
+        kinds: Collection[Kind],
+        passes: int,
+        memories: Path,
+        may_export: MayExport | None,
+        say: Callable[[str], None],
+    ) -> None:
         self._kinds = kinds
+        self._may_export = may_export
+        self._say = say
         self._memories = memories
         self._passes = passes
         self._resources: dict[tuple[Kind, str, str], tuple[Resource, list[str]]] = {}
@@ -117,7 +138,7 @@ class _Finder:
 
     def database(self, account: AccountView, target: str, database_id: str | None, name: str) -> None:
         def make(view: Cloudflare, found: str) -> Resource:
-            return DatabaseResource(view, found, name, passes=self._passes)
+            return DatabaseResource(view, found, name, passes=self._passes, may_export=self._may_export, say=self._say)
 
         self._add(Kind.D1, account, target, name, lambda: database_id or account.databases(name), make)
 

@@ -48,6 +48,9 @@ def create(
     tag: TagOption = None,
     kind: KindOption = None,
     reason: ReasonOption = "",
+    export: Annotated[
+        bool, typer.Option("--export", help="Read databases by Cloudflare's export, in the window for that only.")
+    ] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -55,12 +58,14 @@ def create(
     Take a snapshot of what the targets' bindings name, and publish it in every vault.
 
     A database is read while it goes on answering; two bookmarks prove that it stood still meanwhile. What did not
-    change since the snapshot before is not read again.
+    change since the snapshot before is not read again. With --export databases answer nobody while they are read; those
+    that Cloudflare can't export, such as ones with full-text tables, are read as without it.
 
     With --json: the manifest, see docs/backups.md.
 
     Exit status: 0 published, all of it as it was at one moment, 2 bad configuration, 3 published but something is
-    missing or was written to while it was read, 10 nothing to back up, 11 locked, 12 not authorised, 75 try later.
+    missing or was written to while it was read, 4 --export outside of the window of [backups.export], 10 nothing to
+    back up, 11 locked, 12 not authorised, 75 try later.
     """
     from clodo.errors import BadUsage
 
@@ -71,7 +76,9 @@ def create(
     with prefect_for(context, loaded.root):
         from flows.back_up import back_up
 
-        manifest = back_up(workspace=str(loaded.root), targets=targets, tags=tag, kinds=cast(Any, kind), reason=reason)
+        manifest = back_up(
+            workspace=str(loaded.root), targets=targets, tags=tag, kinds=cast(Any, kind), reason=reason, export=export
+        )
     if as_json:
         show_json(manifest)
         return

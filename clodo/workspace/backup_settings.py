@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -28,6 +29,42 @@ class Keep(_Section):
     yearly: Count = 0
 
 
+class ExportWindow(_Section):
+    """
+    When databases may be exported, which makes them unavailable.
+
+    Attributes:
+        window: ``02:00-03:00``; the second may be of the next day.
+
+        time_zone: As the tz database names it.
+    """
+
+    window: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
+    time_zone: str = "UTC"
+
+    @field_validator("window")
+    @classmethod
+    def _is_not_empty(cls, window: str) -> str:
+        if len(set(window.split("-"))) == 1:
+            raise ValueError("a window ends at another time than it begins")
+        return window
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_a_time_zone(cls, time_zone: str) -> str:
+        try:
+            ZoneInfo(time_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f'"{time_zone}" is no time zone, such as Europe/Berlin') from error
+        return time_zone
+
+    def includes(self, moment: datetime) -> bool:
+        """Whether *moment*, an aware time, lies in the window; its first minute does, its last doesn't."""
+        begins, ends = self.window.split("-")
+        now = moment.astimezone(ZoneInfo(self.time_zone)).strftime("%H:%M")
+        return begins <= now < ends if begins < ends else not ends <= now < begins
+
+
 class BackupSettings(_Section):
     """
     Backups of the portfolio.
@@ -48,6 +85,8 @@ class BackupSettings(_Section):
         notify: A Prefect notification block, ``type-slug/name``, that is told when that happens.
 
         keep: What pruning leaves.
+
+        export: When databases may be exported; never without it.
     """
 
     recipients: Texts = ()
@@ -58,6 +97,7 @@ class BackupSettings(_Section):
     passes: Annotated[int, Field(ge=1, le=10)] = 3
     notify: Annotated[str, Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")] | None = None
     keep: Keep = Field(default_factory=Keep)
+    export: ExportWindow | None = None
 
     @field_validator("recipients")
     @classmethod

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clodo.backups.archive import seal
 from clodo.backups.d1.dump import Dump
+from clodo.backups.d1.exporting import MayExport, exported
+from clodo.backups.d1.layout import Query
 from clodo.backups.manifest import Archive, Exactness, Kind
 from clodo.backups.resources import Captured, Recipients
 from clodo.cloudflare.client import Cloudflare
+from clodo.errors import ApiRefused
 
 PASSES = 3
 
@@ -25,6 +29,10 @@ class DatabaseResource:
         cloudflare: A view in the backup lane.
 
         passes: How often it is read at most while others write to it.
+
+        may_export: Asked before it is exported instead of read by pages; None when nobody wants that.
+
+        say: Gets a line for a person.
     """
 
     cloudflare: Cloudflare
@@ -32,6 +40,8 @@ class DatabaseResource:
     name: str
     targets: tuple[str, ...] = ()
     passes: int = PASSES
+    may_export: MayExport | None = None
+    say: Callable[[str], None] = lambda line: None
     kind: Kind = Kind.D1
     _requests: int = 0
 
@@ -45,14 +55,15 @@ class DatabaseResource:
         return archive.exactness is Exactness.EXACT and archive.facts.get("bookmark_after") == self._bookmark()
 
     def capture(self, target: Path, recipients: Recipients, kept: Collection[str] = ()) -> Captured:
-        """Read all tables, again while others write, at most *passes* times."""
+        """Read all tables, again while others write, at most *passes* times; by export where that is wanted."""
         self._requests = 0
         number = 0
         while True:
             number += 1
             before = self._bookmark()
-            dump = Dump.of(self._query)
-            sealed = seal(dump, target, recipients)
+            with self._reader(target.parent) as (way, query):
+                dump = Dump.of(query)
+                sealed = seal(dump, target, recipients)
             after = self._bookmark()
             if before == after or number >= self.passes:
                 break
@@ -63,8 +74,27 @@ class DatabaseResource:
             "tables": {name: table.to_json() for name, table in dump.tables.items()},
             "left_out": [{"name": name, "why": why} for name, why in dump.layout.left_out],
             "passes": number,
+            "read_by": way,
         }
         return Captured(sealed, Exactness.EXACT if before == after else Exactness.FUZZY, self._requests, facts)
+
+    @contextmanager
+    def _reader(self, folder: Path) -> Iterator[tuple[str, Query]]:
+        """Give how the database is read this time, ``export`` or ``pages``, and what reads it."""
+        with ExitStack() as stack:
+            query: Query = self._query
+            way = "pages"
+            if self.may_export is not None and self.may_export():
+                self.say(f"d1/{self.name}: exporting; it answers nobody until that is done")
+                self._requests += 2
+                try:
+                    query = stack.enter_context(exported(self.cloudflare.d1, self.id, folder, self._query))
+                    way = "export"
+                except ApiRefused as error:
+                    self.say(f"d1/{self.name}: read by pages instead: {error.message}")
+            elif self.may_export is not None:
+                self.say(f"d1/{self.name}: read by pages instead: the window for exports has closed")
+            yield way, query
 
     def _bookmark(self) -> str:
         self._requests += 1
