@@ -165,6 +165,7 @@ def test_a_claim_that_is_false_makes_the_status_one(start):
         ("auth@production: applied 0001_members.sql", signal.SIGINT),
         ("Act 2", signal.SIGTERM),
         ("Act 3", signal.SIGHUP),
+        ("d1/demo-auth: comparing", signal.SIGINT),
     ],
 )
 def test_an_interrupted_demo_stops_everything_it_started(start, words, number):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clodo.cloudflare.client import Cloudflare
-from clodo.errors import Interrupted
+from clodo.errors import ClodoError, Interrupted
 from clodo.releases.interruption import times_asked
 
 IDENTITY = "identity.txt"
@@ -67,14 +67,19 @@ def recover(folder: Path, cloudflare: Cloudflare, service: str, database: str) -
     dropped = cloudflare.d1.get_by_name(database).uuid
     rows = rows_of(cloudflare, dropped)
     cloudflare.d1.delete(dropped)
-    done = restore_snapshot(
-        workspace=str(folder),
-        snapshot=manifest["id"],
-        only=[f"d1/{database}"],
-        identity=str(folder / IDENTITY),
-        rebind=True,
-        reason="demo, last act",
-    )
+    try:
+        done = restore_snapshot(
+            workspace=str(folder),
+            snapshot=manifest["id"],
+            only=[f"d1/{database}"],
+            identity=str(folder / IDENTITY),
+            rebind=True,
+            reason="demo, last act",
+        )
+    except ClodoError:
+        # A release that somebody stopped ends as a failed one.
+        _raise_if_asked(asked_before)
+        raise
     _raise_if_asked(asked_before)
     current = cloudflare.deployments.current(service)
     version = current.only_version if current is not None else None
