@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import getpass
 import hmac
 from collections.abc import Iterable, Iterator
@@ -25,25 +24,51 @@ from tasks.secrets import BlockKeeper
 from tasks.sites import account_keys, saved
 
 
-@functools.cache
-def keys_if_saved(block: str) -> AccountKeys | None:
-    """Return what the block gives; None when nobody saved it, or its token is in a keyring that doesn't open."""
-    try:
-        return account_keys(block)
-    except ClodoError:
-        return None
+class SavedAccounts:
+    """What the blocks of accounts hold, each read once."""
 
+    def __init__(self) -> None:
+        self._known: dict[str, AccountKeys | ClodoError] = {}
 
-def token_of(block: str) -> Token:
-    """Say whether a ``CloudflareAccount`` block holds a token; never the token."""
-    keys = keys_if_saved(block)
-    return Token.SET if keys is not None and keys.token else Token.MISSING
+    def keys(self, block: str) -> AccountKeys:
+        """
+        Return what the block gives.
 
+        Raises:
+            BadConfiguration: Nobody saved it.
 
-def account_of(block: str) -> str | None:
-    """Return the account that a block is for; None when nobody saved it."""
-    keys = keys_if_saved(block)
-    return None if keys is None else keys.account_id
+            ClodoError: Its token is in a keyring that doesn't open.
+        """
+        if block not in self._known:
+            try:
+                self._known[block] = account_keys(block)
+            except ClodoError as error:
+                self._known[block] = error
+        found = self._known[block]
+        if isinstance(found, ClodoError):
+            raise found
+        return found
+
+    def keys_if_saved(self, block: str) -> AccountKeys | None:
+        """Return what the block gives; None when nobody saved it."""
+        try:
+            return self.keys(block)
+        except BadConfiguration:
+            return None
+
+    def token(self, block: str) -> Token:
+        """Say whether the block gives a token; never the token."""
+        try:
+            return Token.SET if self.keys(block).token else Token.MISSING
+        except ClodoError:
+            return Token.MISSING
+
+    def account_id(self, block: str) -> str | None:
+        """Return the account that the block is for; None when that can't be read."""
+        try:
+            return self.keys(block).account_id
+        except ClodoError:
+            return None
 
 
 @contextmanager

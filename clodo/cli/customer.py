@@ -294,10 +294,10 @@ def _pieces(context: typer.Context, loaded: Workspace, name: str | None, *, toke
     if not tokens or not loaded.customers:
         return pieces_of(loaded, customer=name)
     with prefect_for(context, loaded.root):
-        from tasks.customers import account_of, keys_if_saved, token_of
+        from tasks.customers import SavedAccounts
 
-        keys_if_saved.cache_clear()
-        return pieces_of(loaded, customer=name, token=token_of, account_id=account_of)
+        accounts = SavedAccounts()
+        return pieces_of(loaded, customer=name, token=accounts.token, account_id=accounts.account_id)
 
 
 def _show_pieces(found: tuple[Pieces, ...]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,7 +53,8 @@ def list_domains(
     from clodo.domains.matching import hosts_of_workspace, match
 
     loaded = open_workspace(context, workspace)
-    with _asked(context, loaded, account, refresh=refresh) as (_, listed):
+    with _asked(context, loaded, account, refresh=refresh) as asked:
+        listed = asked.listed
         seen = _together(listed)
         found = match(seen, hosts_of_workspace(loaded))
     if as_json:
@@ -102,10 +104,11 @@ def discover_domains(
 
     loaded = open_workspace(context, workspace)
     found: list[Discovered] = []
-    with _asked(context, loaded, account, refresh=refresh) as (clients, listed):
+    with _asked(context, loaded, account, refresh=refresh) as asked:
+        listed = asked.listed
         notes = list(_together(listed).notes)
         chosen = [
-            (clients(block, item.account_id), item)
+            (asked.client(block, item.account_id), item)
             for block, one in listed.items()
             for item in one.seen.zones
             if zone in (None, item.name)
@@ -158,15 +161,16 @@ def validate_domains(
     loaded = open_workspace(context, workspace)
     hosts = _chosen(loaded, names)
     results: list[dict[str, Any]] = []
-    with _asked(context, loaded, account, refresh=refresh) as (clients, listed):
+    with _asked(context, loaded, account, refresh=refresh) as asked:
+        listed = asked.listed
         for host in hosts:
             block, one = next(
                 ((block, one) for block, one in listed.items() if one.seen.zone_for(host.name) is not None),
                 next(iter(listed.items())),
             )
             zone = one.seen.zone_for(host.name)
-            client = clients(block, zone.account_id if zone else "")
-            checks = tuple(judge(gather(client, host.name, zone, asker(_edge_of(block)) if ask else None)))
+            client = asked.client(block, zone.account_id if zone else "")
+            checks = tuple(judge(gather(client, host.name, zone, asker(asked.edges[block]) if ask else None)))
             results.append(
                 {
                     "host": host.name,
@@ -240,20 +244,20 @@ def _blocks(loaded: Workspace, account: str | None) -> list[str]:
 
 
 @contextmanager
-def _asked(context: typer.Context, loaded: Workspace, account: str | None, *, refresh: bool) -> Iterator[Any]:
-    """Give a function from block and account id to a client, and what the token of each block sees."""
+def _asked(context: typer.Context, loaded: Workspace, account: str | None, *, refresh: bool) -> Iterator[Asked]:
+    """Ask with the token of each block, from the ledger where that was done minutes ago."""
     from contextlib import ExitStack
 
     blocks = _blocks(loaded, account)
     with prefect_for(context, loaded.root), ExitStack() as stack, open_ledger(loaded.root) as ledger:
         from clodo.cloudflare.client import Cloudflare
         from clodo.domains.zone_cache import seen_zones
-        from tasks.customers import keys_if_saved
+        from tasks.customers import SavedAccounts
 
-        keys_if_saved.cache_clear()
+        accounts = SavedAccounts()
         found: dict[str, AccountKeys] = {}
         for block in blocks:
-            keys = keys_if_saved(block)
+            keys = accounts.keys_if_saved(block)
             if keys is not None:
                 found[block] = keys
             elif len(blocks) > 1:
@@ -281,14 +285,25 @@ def _asked(context: typer.Context, loaded: Workspace, account: str | None, *, re
                 lambda account_id, keys=keys: Cloudflare(account_id, keys.token, keys.base_url),  # type: ignore[misc]
                 refresh=refresh,
             )
-        yield client, listed
+        yield Asked(client, listed, {block: keys.edge_url for block, keys in found.items()})
 
 
-def _edge_of(block: str) -> str | None:
-    from tasks.customers import keys_if_saved
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """
+    What was asked of accounts.
 
-    keys = keys_if_saved(block)
-    return keys.edge_url if keys is not None else None
+    Attributes:
+        client: Gives a client by block and account id; the block's own account for an empty id.
+
+        listed: What the token of each block sees.
+
+        edges: Where Workers of a block's account are reached instead of by DNS.
+    """
+
+    client: Callable[[str, str], Cloudflare]
+    listed: dict[str, Listed]
+    edges: dict[str, str | None]
 
 
 def _together(listed: dict[str, Listed]) -> Seen:

@@ -41,6 +41,7 @@ def test_zones_are_listed_with_whom_they_serve_and_asked_once_in_minutes(fleet):
     assert refreshed["read_at"] != first["read_at"]
 
 
+@pytest.mark.exhaustive
 def test_many_zones_come_in_pages(fleet):
     """Sixty more zones: all of them are there."""
     for number in range(60):

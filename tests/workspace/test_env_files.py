@@ -84,7 +84,7 @@ def test_a_value_of_several_lines_is_refused():
         write_env({"A": "1\nB=2"})
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(st.dictionaries(NAMES, VALUES, max_size=5))
 def test_what_is_written_is_read_again(tmp_path_factory, values):
     """By us and by python-dotenv."""
@@ -95,7 +95,7 @@ def test_what_is_written_is_read_again(tmp_path_factory, values):
     assert dotenv_values(file, interpolate=False) == values
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(st.dictionaries(NAMES, VALUES, max_size=5), st.dictionaries(NAMES, st.none() | VALUES, max_size=3))
 def test_an_edit_says_what_was_meant(tmp_path_factory, values, changes):
     """Old values but those that change."""

@@ -90,10 +90,9 @@ def find_access(
     from clodo.cloudflare.client import Cloudflare
     from clodo.domains.access import look_around, verify
     from clodo.logs import mask_every_record, register_secret
-    from tasks.customers import keys_if_saved
+    from tasks.customers import SavedAccounts
 
-    keys_if_saved.cache_clear()
-    saved = keys_if_saved(block)
+    saved = SavedAccounts().keys_if_saved(block)
     base_url = api_root or (saved.base_url if saved is not None else CLOUDFLARE_API)
     edge = edge_url or (saved.edge_url if saved is not None else None)
     if token_stdin:

@@ -139,13 +139,14 @@ def _pick(loaded: Workspace, answers: Answers, wanted: Wanted, *, shows: bool) -
     """Choose a customer in an environment of those there are, and show what it consists of."""
     from clodo.customers.pieces import pieces_of
     from clodo.customers.planning import settings_of
-    from tasks.customers import account_of, token_of
+    from tasks.customers import SavedAccounts
 
     if wanted.customer is not None:
         settings_of(loaded, wanted.customer, wanted.environment)
+    accounts = SavedAccounts()
     found = [
         pieces
-        for pieces in pieces_of(loaded, customer=wanted.customer, token=token_of, account_id=account_of)
+        for pieces in pieces_of(loaded, customer=wanted.customer, token=accounts.token, account_id=accounts.account_id)
         if wanted.environment in (None, pieces.environment)
     ]
     if not found:

@@ -90,6 +90,7 @@ def test_everything_about_a_deployment_changes_or_nothing(fleet, prefect_server)
     assert (values["CUSTOMER_DOMAIN"], values["LEVEL"]) == (f"new.{fleet.account.zone}", "debug")
 
 
+@pytest.mark.exhaustive
 def test_one_thing_is_chosen_and_changed_on_a_terminal(fleet, prefect_server):
     """What exists is shown, with when and by which release it was last deployed; the diff comes before the question."""
     with Terminal([guided(fleet, "--environment", "production")], prefect=prefect_server) as terminal:
