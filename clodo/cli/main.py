@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -120,7 +120,11 @@ def _as_ours(error: BaseException) -> ClodoError | None:
         return error
     if isinstance(error, typer.Abort):
         return Refused("Declined; nothing was done.")
-    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "TerminationSignal":
+    # It may come while a library is about to do something, which then fails with an error of its own.
+    if (
+        any(isinstance(each, KeyboardInterrupt) for each in _causes(error))
+        or type(error).__name__ == "TerminationSignal"
+    ):
         return Interrupted("Interrupted.")
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else ""
@@ -131,6 +135,14 @@ def _as_ours(error: BaseException) -> ClodoError | None:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and error.filename:
             return BadUsage(f"{error.filename}: {os.strerror(error.errno)}", hint="Check who owns it.")
     return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Give *error*, what it came from, and so on."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
 
 
 def _unexpected(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from clodo.errors import Refused
 
 SHORT_ID = 8
+GAP = 2
 
 
 def say(text: str) -> None:
@@ -33,6 +34,9 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empt
     """
     Print *rows* under *columns*: drawn on a terminal, aligned words otherwise.
 
+    On a terminal that is too narrow each row is a list of its cells: names and places are copied from there, so nothing
+    may be cut off.
+
     Args:
         columns: Headings.
 
@@ -45,20 +49,35 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empt
         return
     cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
-        for row in cells:
-            table.add_row(*(Text(cell) for cell in row))
-        Console().print(table)
+        _draw_table(columns, cells)
         return
     lines = [[column.upper() for column in columns], *cells]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     for line in lines:
         show("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _draw_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    words = [[word for line in (columns, *cells) for word in line[index].split()] for index in range(len(columns))]
+    narrowest = sum(max(map(len, found), default=0) for found in words) + GAP * len(columns)
+    if narrowest > console.width:
+        indent = max(map(len, columns)) + GAP
+        for row in cells:
+            lines = [f"{name:<{indent}}{cell}" for name, cell in zip(columns, row, strict=True) if cell != "-"]
+            show("\n".join(lines) + "\n")
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, GAP - 1, 0, 0))
+    for name, found in zip(columns, words, strict=True):
+        table.add_column(name, min_width=max(map(len, found), default=0))
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
 
 
 def short(identifier: str | None, *, among: Iterable[str] = ()) -> str | None:

@@ -128,8 +128,9 @@ def status(
     """
     Show what is live at each target, and whether Cloudflare agrees with what we remember: one request an account.
 
-    A state is as-recorded, changed-elsewhere, deleted-elsewhere, not-ours (a Worker that Clodo has not released),
-    not-deployed, or, with --offline, recorded or not-recorded.
+    A state is as-recorded, changed-elsewhere, half-way (changed, while a release of ours is unfinished),
+    deleted-elsewhere, not-ours (a Worker that Clodo has not released), not-deployed, or, with --offline, recorded or
+    not-recorded.
 
     With --json: [{"target", "worker", "state", "version_id", "release_id", "recorded_at", "open_release", "last"}].
 
@@ -257,7 +258,7 @@ class Row:
         }
 
 
-def state_of(remembered: Live | None, listed: Script | None, *, is_asked: bool) -> str:
+def state_of(remembered: Live | None, listed: Script | None, *, is_asked: bool, is_half_way: bool) -> str:
     """Return how what we remember of a target stands to what the account lists."""
     if not is_asked:
         return "recorded" if remembered is not None else "not-recorded"
@@ -267,7 +268,9 @@ def state_of(remembered: Live | None, listed: Script | None, *, is_asked: bool) 
         return "not-ours"
     modified_on = listed.modified_on.isoformat() if listed.modified_on else ""
     agrees = (listed.etag or "", modified_on) == (remembered.script_etag, remembered.script_modified_on)
-    return "as-recorded" if agrees else "changed-elsewhere"
+    if agrees:
+        return "as-recorded"
+    return "half-way" if is_half_way else "changed-elsewhere"
 
 
 def _rows(workspace: Workspace, targets: Sequence[Target], listed: Mapping[Target, Script | None] | None) -> list[Row]:
@@ -282,7 +285,12 @@ def _rows(workspace: Workspace, targets: Sequence[Target], listed: Mapping[Targe
                 Row(
                     target=str(target),
                     worker=workspace.effective(target).worker_name,
-                    state=state_of(remembered, (listed or {}).get(target), is_asked=listed is not None),
+                    state=state_of(
+                        remembered,
+                        (listed or {}).get(target),
+                        is_asked=listed is not None,
+                        is_half_way=str(target) in half_way,
+                    ),
                     version_id=remembered.version_id if remembered else None,
                     release_id=remembered.release_id if remembered else None,
                     recorded_at=remembered.recorded_at if remembered else None,

@@ -99,12 +99,12 @@ class _UndoneOnFailure(AbstractContextManager[None]):
         why = f"{self.release.target}: {why}"
         if not report.is_complete:
             raise UndoIncomplete(
-                f"{why}. {report.describe()}",
+                f"{why}; {report.describe()}",
                 release_id=self.release.id,
                 hint=f"Look at `clodo release show {self.release.id}`; `clodo reconcile` tries again.",
             ) from cause
         raise ReleaseFailed(
-            f"{why}. {report.describe()}",
+            f"{why}; {report.describe()}",
             release_id=self.release.id,
             cause=cause,
             hint=cause.hint if isinstance(cause, ClodoError) else None,

@@ -66,12 +66,12 @@ class UndoReport:
         return not self.failed
 
     def describe(self) -> str:
-        """Return one sentence."""
+        """Return what follows a semicolon."""
         parts = []
         if self.put_back:
             parts.append("put back: " + "; ".join(self.put_back))
         if self.kept:
-            parts.append("kept: " + "; ".join(self.kept))
+            parts.append(("Kept: " if parts else "kept: ") + "; ".join(self.kept))
         if self.failed:
             parts.append("NOT put back: " + "; ".join(self.failed))
         return ". ".join(parts) if parts else "nothing had been changed"

@@ -191,6 +191,19 @@ def test_ctrl_c_ends_with_130(tmp_path):
     assert (command.returncode, said) == (130, "Error: Interrupted.\n")
 
 
+def test_ctrl_c_inside_a_library_is_an_interruption_too(capsys):
+    """A library that Ctrl-C struck may fail with an error of its own; it ends with 130 all the same."""
+    try:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:
+            raise TypeError("can't be serialised") from interrupt
+    except TypeError as error:
+        status = explain(error)
+
+    assert (status, capsys.readouterr().err) == (130, "Error: Interrupted.\n")
+
+
 def test_releases_are_listed_from_the_ledger(tmp_path, capsys):
     """`clodo release list` and `show` read the workspace's ledger; ids are short in tables and whole in JSON."""
     ids = _two_releases(tmp_path)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 
@@ -45,6 +46,23 @@ def test_a_table_on_a_terminal_shows_text_as_it_is(monkeypatch):
     output.show_table(("name",), [("[bold]api",)], empty="None.")
 
     assert "[bold]api" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("width", [30, 45, 60, 80, 200])
+def test_nothing_of_a_table_is_cut_off_in_a_narrow_terminal(width, monkeypatch):
+    """Whatever the width, each name, place and word can be read and copied whole; rows that don't fit become lists."""
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("COLUMNS", str(width))
+    row = ("web@production", "web/wrangler.toml:4", "workers_dev is on, and everybody may look at it")
+
+    output.show_table(("target", "place", "what"), [row, ("api", "-", "-")], empty="None.")
+
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+    assert {word for cell in row for word in cell.split()} <= set(shown.split())
+    assert "…" not in shown
+    drawn = max(len(line) for line in shown.splitlines())
+    assert drawn <= width or all(line.startswith(("target", "place", "what")) for line in shown.split("\n") if line)
 
 
 def test_json_keeps_ids_whole_and_is_one_document(capsys):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from clodo.cli.portfolio import state_of
 from clodo.cloudflare.scripts import Script
 from clodo.ledger.live import Live
 from clodo.releases.assessment import Standing, assess
@@ -115,3 +116,19 @@ def test_a_list_that_says_nothing_proves_nothing(desired):
 def test_inputs_that_may_be_incomplete_need_a_look(desired):
     """An equal hash that may miss an input is not enough."""
     assert assess(replace(desired, is_certain=False), REMEMBERED, LISTED).standing is Standing.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("etag", "is_half_way", "state"),
+    [
+        ("etag", False, "as-recorded"),
+        ("etag", True, "as-recorded"),
+        ("other", False, "changed-elsewhere"),
+        ("other", True, "half-way"),
+    ],
+)
+def test_what_our_own_release_is_changing_is_not_called_somebody_elses(etag, is_half_way, state):
+    """While a release of ours is unfinished, a Worker that differs from what is remembered is half-way."""
+    listed = LISTED.model_copy(update={"etag": etag})
+
+    assert state_of(REMEMBERED, listed, is_asked=True, is_half_way=is_half_way) == state
