@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from getpass import getpass
 from pathlib import Path
 
 from prefect import task
@@ -15,10 +17,11 @@ from prefect.events import emit_event
 from blocks import Vault
 from clodo.backups.archive import identities
 from clodo.backups.backups import Backups, Pruned, local_vault
+from clodo.backups.identity_files import read_identity
 from clodo.backups.manifest import Kind, Manifest
 from clodo.backups.snapshots import summary
 from clodo.backups.verification import Level, Verification
-from clodo.errors import BackupTooOld, BadUsage
+from clodo.errors import BackupTooOld
 from clodo.logs import register_secret
 from clodo.releases.site import Site
 from tasks.reports import artifact_key
@@ -31,11 +34,13 @@ def open_backups(workspace: str, *, identity: str | None = None) -> Iterator[tup
     Open the workspace in the folder *workspace* and its backups.
 
     Args:
-        identity: Path of a file with a private age key; those of the `Vault` blocks are used too.
+        identity: Path of a file with a private age key, whose passphrase is asked for if it has one; those of the
+            `Vault` blocks are used too.
 
     Raises:
         BadConfiguration: A file or a block is broken, or a block is missing.
-        BadUsage: The identity can't be read.
+        BadUsage: The identity can't be read, or is protected by a passphrase and nobody can be asked.
+        IdentityMissing: The passphrase is another one.
     """
     with open_site(workspace) as site:
         names = site.workspace.portfolio.backups.vaults
@@ -43,7 +48,7 @@ def open_backups(workspace: str, *, identity: str | None = None) -> Iterator[tup
         vaults = [block.get_client(name) for name, block in blocks.items()] or [local_vault(site.workspace.state_dir)]
         texts = [block.identity.get_secret_value() for block in blocks.values() if block.identity is not None]
         if identity is not None:
-            texts.append(_read_identity(Path(identity).expanduser()))
+            texts.append(read_identity(Path(identity).expanduser(), _ask()))
         for text in texts:
             register_secret(text.strip())
         keys = [key for text in texts for key in identities(text)]
@@ -151,10 +156,6 @@ def report_verification(portfolio: str, found: Verification) -> None:
     )
 
 
-def _read_identity(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadUsage(
-            f"The age identity {path} can't be read", hint="Is it the right file, and not an encrypted one?"
-        ) from error
+def _ask() -> Callable[[str], str] | None:
+    """Return what asks for a passphrase; None where nobody sits, as in a worker."""
+    return getpass if sys.stdin.isatty() else None

@@ -69,22 +69,30 @@ def identities(text: str) -> tuple[pyrage.x25519.Identity, ...]:
     except pyrage.IdentityError as error:
         raise BadUsage(
             "The age identity can't be read: it holds a line that is no key",
-            hint="Keys begin with AGE-SECRET-KEY-1; open a file with a passphrase by `age -d` first.",
+            hint="Keys begin with AGE-SECRET-KEY-1.",
         ) from error
 
 
-def write_identity(file: Path) -> str:
+def write_identity(file: Path, passphrase: str | None = None) -> str:
     """
     Make a private age key, write it to *file*, and return the public one.
 
+    Args:
+        passphrase: Protects the file, as ``age -p`` does; in clear without one.
+
     Raises:
-        BadUsage: The file is there already, or can't be written.
+        BadUsage: The file is there already, or can't be written; or the passphrase is empty.
     """
+    if passphrase == "":
+        raise BadUsage("the passphrase is empty", hint="An identity in clear is made without --passphrase.")
     identity = pyrage.x25519.Identity.generate()
     public = str(identity.to_public())
+    content = f"# public key: {public}\n{identity}\n".encode()
+    if passphrase is not None:
+        content = pyrage.passphrase.encrypt(content, passphrase)
     try:
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as opened:
-            opened.write(f"# public key: {public}\n{identity}\n")
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
+            opened.write(content)
     except FileExistsError as error:
         raise BadUsage(f"{file} is there already", hint="Name another file; this one may open snapshots.") from error
     except OSError as error:

@@ -285,6 +285,9 @@ def key(
     write: Annotated[
         Path | None, typer.Option("--write", metavar="FILE", help="Make a new age identity and write it there.")
     ] = None,
+    passphrase: Annotated[
+        bool, typer.Option("--passphrase", help="Protect FILE by a passphrase: asked for, or read from standard input.")
+    ] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -300,10 +303,14 @@ def key(
     """
     from clodo.backups.archive import write_identity
     from clodo.backups.signing import Signer
+    from clodo.errors import BadUsage
 
+    if passphrase and write is None:
+        raise BadUsage("--passphrase protects a file, and none is named", hint="Name one: --write identity.txt.age")
     loaded = open_workspace(context, workspace)
     signer = Signer.load(loaded.state_dir).public_key
-    recipient = write_identity(write) if write is not None else None
+    words = _new_passphrase() if passphrase else None
+    recipient = write_identity(write, words) if write is not None else None
     if as_json:
         show_json({"signer": signer, "recipient": recipient, "identity_file": str(write) if write else None})
         return
@@ -312,6 +319,21 @@ def key(
         show(f"recipient: {recipient}")
         say(f"The private key is in {write}. Put the recipient into [backups] of portfolio.toml:")
         say(f'recipients = ["{recipient}"]')
+
+
+def _new_passphrase() -> str:
+    """Ask for a passphrase twice; where nobody sits, read it from standard input."""
+    import getpass
+    import sys
+
+    from clodo.errors import BadUsage
+
+    if not sys.stdin.isatty():
+        return sys.stdin.read().rstrip("\r\n")
+    first = getpass.getpass("Passphrase: ")
+    if getpass.getpass("The same again: ") != first:
+        raise BadUsage("the two passphrases are not the same", hint="Run it again.")
+    return first
 
 
 @contextmanager
