@@ -93,7 +93,7 @@ def test_a_snapshot_is_taken_listed_shown_proven_and_kept(shop):
         True,
         manifest["archives"][0]["size"],
     )
-    assert proof == f"{manifest['id']} in local is good: 1 archives, {listed['size']:,} bytes, 2 rows.\n"
+    assert proof == f"{manifest['id']} in local is good: 1 archive, {listed['size']:,} bytes, 2 rows.\n"
     assert "d1/shop-db" in shown
     assert manifest["signature"]["signer"] in shown
     assert [item["stays"] for item in pruned["snapshots"]] == [True]
