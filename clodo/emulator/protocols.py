@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 
@@ -9,11 +10,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from clodo.emulator.faults import RESET
+from clodo.emulator.gathering import GatheringTransport
 from clodo.emulator.tails.frames import MaskedFrames
 
 
 class ResettableHttp(HttpToolsProtocol):
-    """HTTP whose requests can be answered with a TCP reset, for fault injection."""
+    """HTTP whose requests can be answered with a TCP reset, for fault injection, and whose answers go out in one go."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Write head and body of an answer together."""
+        super().connection_made(GatheringTransport(transport, self.loop))
 
     def on_message_begin(self) -> None:
         """Put the function that resets the connection where the application finds it."""
