@@ -15,8 +15,10 @@ from clodo.customers.planning import CustomerChange, CustomerPlan, NewCustomer, 
 from clodo.customers.sections import Database
 from clodo.errors import BadConfiguration, ClodoError, Failed, UndoIncomplete
 from clodo.ledger import Ledger, default_path, fingerprints
+from clodo.ledger.owners import Owner
 from clodo.logs import register_secret
 from clodo.releases.site import AccountKeys
+from clodo.secrets.token_store import is_reference, keep_token, resolve_token
 from clodo.settings import Settings
 from clodo.workspace.targets import Target
 from clodo.workspace.workspace import Workspace
@@ -117,39 +119,62 @@ class TokenToKeep:
 @contextmanager
 def kept_token(given: TokenToKeep, ledger: Ledger) -> Iterator[None]:
     """
-    Save a token in its block, and put the block back as it was when the body fails.
+    Save a token in its block, or in the keyring where the block's was, and put back what was there when the body fails.
 
     Raises:
         BadConfiguration: The block is for another account.
 
+        LockHeld: Another process changes this token.
+
         Failed: It can't be read again as it was saved.
     """
-    try:
-        before: CloudflareAccount | None = saved(CloudflareAccount, given.block)
-    except BadConfiguration:
-        before = None
-    if before is not None and before.account_id != given.account_id:
-        raise BadConfiguration(
-            f"the block {given.block} is for the account {before.account_id}, not {given.account_id}",
-            hint="Choose a domain of that account, or give the environment another account in portfolio.toml.",
-        )
     register_secret(given.token)
-    values = {"account_id": given.account_id, "base_url": given.base_url, "edge_url": given.edge_url}
+    what = f"keep the API token of {given.block}"
+    with ledger.locks.acquire(f"token/{given.block}", Owner.current(what), what):
+        before = _saved_or_none(given.block)
+        if before is not None and before.account_id != given.account_id:
+            raise BadConfiguration(
+                f"the block {given.block} is for the account {before.account_id}, not {given.account_id}",
+                hint="Choose a domain of that account, or give the environment another account in portfolio.toml.",
+            )
+        reference = before.api_token.get_secret_value() if before is not None else ""
+        in_keyring = resolve_token(reference) if is_reference(reference) else None
+        detail = {"token_id": given.token_id, "in": "block" if in_keyring is None else "keyring"}
+        try:
+            _save_token(given, in_keyring=in_keyring is not None)
+            ledger.audit.append(getpass.getuser(), "token-kept", given.block, detail)
+            yield
+        except BaseException:
+            _put_back(given.block, before, in_keyring)
+            ledger.audit.append(getpass.getuser(), "token-put-back", given.block, detail)
+            raise
+
+
+def _saved_or_none(block: str) -> CloudflareAccount | None:
     try:
-        CloudflareAccount.model_validate({**values, "api_token": given.token}).save(given.block, overwrite=True)
-        again = saved(CloudflareAccount, given.block).api_token.get_secret_value()
-        if not hmac.compare_digest(again.encode(), given.token.encode()):
-            raise Failed(f"the block {given.block} can't be read again as it was saved")
-        ledger.audit.append(getpass.getuser(), "token-kept", given.block, {"token_id": given.token_id, "in": "block"})
-        yield
-    except BaseException:
-        if before is not None:
-            before.save(given.block, overwrite=True)
-        else:
-            # Prefect's word for a block that isn't there, when saving it was what failed.
-            with suppress(ValueError):
-                CloudflareAccount.delete(given.block)
-        raise
+        return saved(CloudflareAccount, block)
+    except BadConfiguration:
+        return None
+
+
+def _save_token(given: TokenToKeep, *, in_keyring: bool) -> None:
+    text = keep_token(given.block, given.token) if in_keyring else given.token
+    values = {"account_id": given.account_id, "base_url": given.base_url, "edge_url": given.edge_url}
+    CloudflareAccount.model_validate({**values, "api_token": text}).save(given.block, overwrite=True)
+    again = resolve_token(saved(CloudflareAccount, given.block).api_token.get_secret_value())
+    if not hmac.compare_digest(again.encode(), given.token.encode()):
+        raise Failed(f"the block {given.block} can't be read again as it was saved")
+
+
+def _put_back(block: str, before: CloudflareAccount | None, in_keyring: str | None) -> None:
+    if in_keyring is not None:
+        keep_token(block, in_keyring)
+    if before is not None:
+        before.save(block, overwrite=True)
+        return
+    # Prefect's word for a block that isn't there, when saving it was what failed.
+    with suppress(ValueError):
+        CloudflareAccount.delete(block)
 
 
 def create_deployment(

@@ -38,7 +38,8 @@ def target_of_host(text: str, effective: Mapping[Target, EffectiveConfig]) -> Ta
 def hosts_of(target: Target, config: EffectiveConfig) -> dict[str, str]:
     """Return the hostnames of *target*, each with the ``file:line`` that says it; wildcards are left out."""
     hosts = _routed(config)
-    file = find_domains_file(config.folder)
+    # What a domains.js says of an environment is for everybody there; customers' sections have routes.
+    file = find_domains_file(config.folder) if target.customer is None else None
     if file is not None:
         for environment, said in read_domains_file(file).hosts():
             if environment == target.environment:

@@ -155,3 +155,5 @@ def test_the_messy_sample_has_two_customers_each():
     config = workspace.effective(workspace.find("orders@staging/globex"))
     assert config.variables["CUSTOMER_DOMAIN"] == "staging.globex.example"
     assert workspace.find("orders.staging.acme.example") == Target("orders", "staging", "acme")
+    # Of an older layout's domains.js, which customers have no part in.
+    assert workspace.find("data-service.example.com") == Target("data-service", "production")

@@ -6,6 +6,7 @@ import io
 import sys
 from datetime import UTC, datetime
 
+import keyring
 import pytest
 
 from blocks import CloudflareAccount
@@ -15,6 +16,7 @@ from clodo.workspace.env_files import read_env
 from tests.cli.guided.terminal import CTRL_C, DOWN, ENTER, SPACE, Terminal
 from tests.customers.fleet import Fleet
 from tests.fixtures.embedded_cloud import CloudAccount
+from tests.secrets.test_tokens import Memory
 
 ACME = "config/customers/acme/production.env"
 
@@ -125,3 +127,27 @@ def test_a_token_is_replaced_by_option_or_not_at_all(fleet, monkeypatch):
     assert "token" in other_said
     assert unchanged == fleet.account.token
     assert token_of(fleet) == good
+
+
+def test_a_token_in_the_keyring_stays_in_the_keyring(fleet, monkeypatch):
+    """The block goes on saying where to look; when the files can't be written, the old one is there again."""
+    before, memory = keyring.get_keyring(), Memory()
+    keyring.set_keyring(memory)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(fleet.account.token))
+    fleet.said("secrets", "token", fleet.block, "--keyring")
+    new = fleet.token()
+    try:
+        (fleet.folder / ACME).chmod(0o444)
+        monkeypatch.setattr(sys, "stdin", io.StringIO(new))
+        fleet.said("customer", "update", "acme", "--token-stdin", "--set", "LEVEL=debug", "--yes", status=2)
+        after_failing = keyring.get_password("clodo", fleet.block)
+        (fleet.folder / ACME).chmod(0o644)
+        monkeypatch.setattr(sys, "stdin", io.StringIO(new))
+        fleet.said("customer", "update", "acme", "--token-stdin", "--set", "LEVEL=debug", "--yes")
+        after = keyring.get_password("clodo", fleet.block)
+    finally:
+        keyring.set_keyring(before)
+
+    assert after_failing == fleet.account.token
+    assert after == new
+    assert token_of(fleet) == f"keyring:{fleet.block}"
