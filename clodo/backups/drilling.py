@@ -5,23 +5,26 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 from clodo.backups.backups import Backups
-from clodo.backups.manifest import Archive, Manifest
-from clodo.backups.restoring.carrying_out import Source, Work, carry_out, put_back
+from clodo.backups.manifest import Kind, Manifest
+from clodo.backups.restoring.carrying_out import Work, carry_out, put_back
 from clodo.backups.restoring.journal import Journal
 from clodo.backups.restoring.plan import Plan, Step, Wish
-from clodo.backups.restoring.planning import RESTORABLE, Accounts, draw_plan
-from clodo.backups.verification import open_archive
+from clodo.backups.restoring.planning import Accounts, draw_plan
+from clodo.backups.restoring.sources import Source, source_of
 from clodo.cloudflare.budget import Lane
 from clodo.cloudflare.client import Cloudflare
 from clodo.cloudflare.clock import SYSTEM_CLOCK, Clock
 from clodo.errors import ApiRefused, ClodoError, SnapshotDamaged, SnapshotNotFound, VerificationFailed
 from clodo.ledger import DrillRecord, Ledger, Owner, new_identifier
 from clodo.workspace.workspace import Workspace
+
+DRILLED = (Kind.D1, Kind.KV)
+"""Buckets would cost two requests an object each time; `verify --level restore` reads them on this machine."""
 
 _PROBLEM_CHARACTERS = 2_000
 
@@ -123,12 +126,14 @@ class Driller:
         return good[-1]
 
     def _restore(self, manifest: Manifest, vault: str, guard: Callable[[], None]) -> int:
-        archives = {(item.kind, item.id): item for item in manifest.archives if item.kind in RESTORABLE}
+        archives = {(item.kind, item.id): item for item in manifest.archives if item.kind in DRILLED}
         wish = Wish(snapshot=manifest.id, vault=vault, account=self._block)
         drawn = draw_plan(manifest, vault, wish, self._accounts)
         number = secrets.token_hex(3)
         steps = tuple(
-            replace(step, name=f"{self._prefix}{number}-{index}") for index, step in enumerate(drawn.steps, start=1)
+            replace(step, name=f"{self._prefix}{number}-{index}")
+            for index, step in enumerate(drawn.steps, start=1)
+            if step.kind in DRILLED
         )
         plan = Plan(manifest.id, vault, manifest.created_at, steps)
 
@@ -136,7 +141,8 @@ class Driller:
             return self._client(step.account_id).with_lane(Lane.BACKUP).with_guard(guard)
 
         def source(step: Step) -> Source:
-            return self._source(vault, archives[step.kind, step.source_id])
+            archive = archives[step.kind, step.source_id]
+            return source_of(self._backups.vault(vault), manifest, archive, self._backups.identities)
 
         work = Work(
             client=client,
@@ -188,14 +194,6 @@ class Driller:
 
     def _client(self, account_id: str) -> Cloudflare:
         return self._accounts.called(self._block) if self._block else self._accounts.client(account_id)
-
-    def _source(self, vault: str, archive: Archive) -> Source:
-        place = self._backups.vault(vault)
-
-        def chunks() -> Iterator[bytes]:
-            return open_archive(place, archive, self._backups.identities)
-
-        return Source(chunks, archive.facts)
 
 
 def raise_unless_good(record: DrillRecord) -> None:

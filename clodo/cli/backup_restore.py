@@ -71,7 +71,7 @@ def restore(
     as_json: JsonOption = False,
 ) -> None:
     """
-    Restore a snapshot: into new databases and namespaces, or in place.
+    Restore a snapshot: into new databases, namespaces and buckets, or in place.
 
     Shows a plan first, and asks. What comes back is compared with the manifest, table by table and key by key; when it
     isn't what was backed up, or anything else fails, everything is put back. A restore that was killed goes on when the

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from clodo.cloudflare.api import Api
 
 OBJECTS_PER_PAGE = 1000
+BUCKETS_PER_PAGE = 1000
 NO_SUCH_BUCKET = frozenset({10006})
 NO_SUCH_OBJECT = frozenset({10007})
 
@@ -40,8 +42,18 @@ class StoredObject(Model):
     storage_class: str | None = None
 
 
+HEADERS = {
+    "contentType": "Content-Type",
+    "contentLanguage": "Content-Language",
+    "contentDisposition": "Content-Disposition",
+    "contentEncoding": "Content-Encoding",
+    "cacheControl": "Cache-Control",
+}
+"""What R2 calls them, and the headers that set them."""
+
+
 class R2:
-    """Read the R2 buckets of the account."""
+    """Work with the R2 buckets of the account."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -76,6 +88,90 @@ class R2:
             raise
         except NotFound:
             return None
+
+    def buckets(self) -> Iterator[str]:
+        """Yield the names of all buckets (in the default jurisdiction), in order, a page at a time."""
+        start = ""
+        while True:
+            params = {"per_page": str(BUCKETS_PER_PAGE), "start_after": start or None}
+            names = self._api.get(self._api.account_path("/r2/buckets"), _names, params=params)
+            yield from names
+            if len(names) < BUCKETS_PER_PAGE:
+                return
+            start = names[-1]
+
+    def exists(self, bucket: str) -> bool:
+        """Has the account a bucket of this name (in the default jurisdiction)?"""
+        try:
+            self._api.get(self._bucket(bucket), lambda _: None, missing=_bucket_missing(bucket))
+        except BucketNotFound:
+            return False
+        return True
+
+    def create(self, bucket: str) -> None:
+        """
+        Make a bucket; after an unknown outcome it is looked for first.
+
+        Raises:
+            ApiRefused: The name is taken (code 10004), or is none.
+        """
+        self._api.post(
+            self._api.account_path("/r2/buckets"),
+            lambda _: True,
+            json={"name": bucket},
+            look=lambda: self.exists(bucket) or None,
+        )
+
+    def delete(self, bucket: str) -> None:
+        """
+        Delete an empty bucket.
+
+        Raises:
+            BucketNotFound: The account has no such bucket.
+            ApiRefused: It is not empty (code 10008).
+        """
+        self._api.delete(self._bucket(bucket), missing=_bucket_missing(bucket))
+
+    def put_object(self, bucket: str, item: StoredObject, content: bytes) -> None:
+        """
+        Store an object with its metadata and storage class, over one of the same key.
+
+        Raises:
+            BucketNotFound: The account has no such bucket.
+        """
+        headers = {HEADERS[name]: str(value) for name, value in item.http_metadata.items() if name in HEADERS}
+        expiry = item.http_metadata.get("cacheExpiry")
+        if expiry is not None:
+            moment = expiry if isinstance(expiry, str) else datetime.fromtimestamp(int(expiry) / 1000, UTC)
+            moment = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+            headers["Expires"] = format_datetime(moment.astimezone(UTC), usegmt=True)
+        headers |= {f"x-amz-meta-{name}": value for name, value in item.custom_metadata.items()}
+        if item.storage_class is not None:
+            headers["cf-r2-storage-class"] = item.storage_class
+        self._api.put(
+            self._object(bucket, item.key),
+            lambda _: None,
+            content=content,
+            headers=headers,
+            missing=_bucket_missing(bucket),
+            safe_to_repeat=True,
+        )
+
+    def delete_object(self, bucket: str, key: str) -> None:
+        """Remove an object; one that isn't there is no error."""
+        self._api.delete(self._object(bucket, key), missing=_bucket_missing(bucket).by_code_only())
+
+    def _bucket(self, bucket: str) -> str:
+        return self._api.account_path("/r2/buckets/{}", bucket)
+
+    def _object(self, bucket: str, key: str) -> str:
+        # Slashes stay, as wrangler sends them.
+        parts = key.split("/")
+        return self._api.account_path("/r2/buckets/{}/objects/" + "/".join("{}" for _ in parts), bucket, *parts)
+
+
+def _names(found: Any) -> list[str]:
+    return [str(item["name"]) for item in found["buckets"]]
 
 
 def _bucket_missing(bucket: str) -> Missing:

@@ -41,6 +41,7 @@ def test_a_plan_is_shown_and_only_that_is_done(shop, gone):
     assert "AGE-SECRET-KEY" not in done + said
 
 
+@pytest.mark.exhaustive
 def test_a_script_reads_what_came_back(shop, gone):
     """With --json one document has the plan, what came back, and the bindings that still lead elsewhere."""
     out, _ = shop.clodo("restore", "--identity", gone, "--yes", "--as", "d1/shop-db=shop-again", "--json")
@@ -51,6 +52,7 @@ def test_a_script_reads_what_came_back(shop, gone):
     assert [(item["target"], "shop-again" in item["diff"]) for item in done["rebound"]] == [("shop@production", True)]
 
 
+@pytest.mark.exhaustive
 def test_words_that_make_no_sense_are_refused(shop, gone):
     """A moment that is none, a name for nobody, a table that isn't there, Time Travel into a new database."""
     assert "is no moment" in shop.clodo("restore", "--at", "yesterday", "--dry-run", status=2)[1]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from clodo.backups.manifest import Kind
+from clodo.backups.restoring.buckets import delete_bucket, verify_bucket, write_bucket
 from clodo.backups.restoring.databases import (
     Items,
     Part,
@@ -21,11 +22,13 @@ from clodo.backups.restoring.databases import (
 from clodo.backups.restoring.journal import Journal
 from clodo.backups.restoring.namespaces import Pairs, pairs_of, verify_namespace, write_namespace
 from clodo.backups.restoring.plan import Step, Way
+from clodo.backups.restoring.sources import Source
 from clodo.cloudflare.budget import Lane
 from clodo.cloudflare.client import Cloudflare
 from clodo.cloudflare.clock import Clock
 from clodo.errors import (
     ApiRefused,
+    BucketNotFound,
     DatabaseNotFound,
     NamespaceNotFound,
     OutcomeUnknown,
@@ -38,14 +41,6 @@ PROPAGATION = timedelta(seconds=60)
 
 _LOOKS = 4
 _SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """An archive: how to read what is in it, each time from its beginning, and what the manifest says of it."""
-
-    chunks: Callable[[], Iterator[bytes]]
-    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +93,8 @@ def carry_out(step: Step, journal: Journal, work: Work) -> None:
         _travel(step, journal, work)
     elif step.kind is Kind.D1:
         _database(step, journal, work)
+    elif step.kind is Kind.R2:
+        _bucket(step, journal, work)
     else:
         _namespace(step, journal, work)
     journal.note(step, state="verified", seconds=round(work.clock.monotonic() - began, 3))
@@ -309,13 +306,40 @@ def _verified_keys(cloudflare: Cloudflare, ident: str, pairs: Callable[[], Pairs
     return found
 
 
-# ── Both ──
+# ── R2 ──
+
+
+def _bucket(step: Step, journal: Journal, work: Work) -> None:
+    source = work.source(step)
+    cloudflare = work.client(step)
+    if not journal.of(step):
+        # Whether a bucket is ours can't be told from its id: it has none but its name.
+        if cloudflare.r2.exists(step.name):
+            raise PlanIsStale(
+                f'somebody made a bucket called "{step.name}" meanwhile',
+                hint="Draw the plan again: another name is free.",
+            )
+        journal.note(step, state="begun", id=step.name)
+    if not cloudflare.r2.exists(step.name):
+        cloudflare.r2.create(step.name)
+    work.say(f"r2/{step.name}: writing {step.items:,} objects")
+    write_bucket(cloudflare, step.name, source.chunks(), source.packs)
+    journal.note(step, state="written")
+    work.say(f"r2/{step.name}: comparing with the archive")
+    found = verify_bucket(cloudflare, step.name, source.chunks(), work.scratch)
+    _raise_if_wrong(f"r2/{step.name}", found.findings)
+    journal.note(step, items=found.objects)
+
+
+# ── All ──
 
 
 def _delete_made(step: Step, noted: Mapping[str, Any], cloudflare: Cloudflare, work: Work) -> None:
     ident = noted.get("id")
     try:
-        if step.kind is Kind.D1:
+        if step.kind is Kind.R2:
+            delete_bucket(cloudflare, step.name)
+        elif step.kind is Kind.D1:
             if ident is None:
                 there = cloudflare.d1.find(step.name)
                 ident = there.uuid if there is not None and not _tables(cloudflare, there.uuid) else None
@@ -328,7 +352,7 @@ def _delete_made(step: Step, noted: Mapping[str, Any], cloudflare: Cloudflare, w
                 ident = found.id if found is not None and is_ours else None
             if ident is not None:
                 cloudflare.kv.delete(str(ident))
-    except (DatabaseNotFound, NamespaceNotFound):
+    except (BucketNotFound, DatabaseNotFound, NamespaceNotFound):
         return
     if ident is not None:
         work.say(f"{step.kind.value}/{step.name}: removed again")

@@ -16,9 +16,8 @@ from clodo.errors import BadUsage, DatabaseNotFound, NotFound, Refused
 from clodo.workspace.targets import Target
 from clodo.workspace.workspace import Workspace
 
-RESTORABLE = (Kind.D1, Kind.KV)
+RESTORABLE = (Kind.D1, Kind.KV, Kind.R2)
 _BY_HAND = {
-    Kind.R2: "objects of buckets are not restored by Clodo yet: docs/backups.md shows how to read them",
     Kind.DNS: "records are not restored by Clodo: docs/backups.md shows how to read them",
     Kind.WORKER: "a Worker comes back by releasing it: `clodo deploy`",
 }
@@ -62,6 +61,11 @@ def draw_plan(manifest: Manifest, vault: str, wish: Wish, accounts: Accounts) ->
         Refused: A name that was asked for is taken.
     """
     chosen = _chosen(manifest, wish)
+    if wish.in_place and any(item.kind is Kind.R2 for item in chosen):
+        raise BadUsage(
+            "Buckets are restored into new ones only, and one is among what was chosen",
+            hint="Name what is to be overwritten by --only, and restore the bucket without --in-place.",
+        )
     left = tuple(
         (item.label, _BY_HAND[item.kind])
         for item in manifest.archives
@@ -138,16 +142,17 @@ class _Names:
         """Return names to ids."""
         key = (kind, cloudflare.account_id)
         if key not in self._found:
-            self._found[key] = (
-                {item.name: item.uuid for item in cloudflare.d1.list()}
-                if kind is Kind.D1
-                else {item.title: item.id for item in cloudflare.kv.list()}
-            )
+            if kind is Kind.D1:
+                self._found[key] = {item.name: item.uuid for item in cloudflare.d1.list()}
+            elif kind is Kind.KV:
+                self._found[key] = {item.title: item.id for item in cloudflare.kv.list()}
+            else:
+                self._found[key] = {name: name for name in cloudflare.r2.buckets()}
         return self._found[key]
 
 
 def _chosen(manifest: Manifest, wish: Wish) -> list[Archive]:
-    known = [item for item in manifest.archives if item.kind in RESTORABLE]
+    known = [item for item in manifest.archives if item.kind in RESTORABLE and "pack_of" not in item.facts]
     unknown = [name for name in wish.only if not any(_is_named(item, (name,)) for item in manifest.archives)]
     if unknown:
         raise NotFound(
@@ -195,9 +200,13 @@ def _step(archive: Archive, wish: Wish, accounts: Accounts, names: _Names) -> St
             else sum(int(table["rows"]) for table in tables.values())
         )
         requests = archive.requests + 6
+    elif archive.kind is Kind.R2:
+        items = int(archive.facts["objects"])
+        requests = 2 * items + 4
     else:
         items = int(archive.facts["keys"])
         requests = archive.requests + -(-items // BATCH_PAIRS) + 3
+    size = int(archive.facts["bytes"]) if archive.kind is Kind.R2 else archive.plain_size
     return Step(
         kind=archive.kind,
         way=way,
@@ -209,8 +218,8 @@ def _step(archive: Archive, wish: Wish, accounts: Accounts, names: _Names) -> St
         there=_there(archive.kind, cloudflare, there_id),
         was_there=was_there,
         items=items,
-        bytes=archive.plain_size,
-        seconds=round(1 + 2 * archive.plain_size / _BYTES_PER_SECOND + requests * _SECONDS_PER_REQUEST, 1),
+        bytes=size,
+        seconds=round(1 + 2 * size / _BYTES_PER_SECOND + requests * _SECONDS_PER_REQUEST, 1),
         requests=requests,
         targets=archive.targets,
         risks=tuple(_risks(archive, way, wish, is_home=is_home)),

@@ -87,6 +87,13 @@ def _operations(config: Any, resource: RestoredResource) -> Iterator[tuple[str, 
                         config.section, database.binding, database_name=resource.name, database_id=ident
                     ),
                 )
+    elif resource.kind == "r2":
+        for bucket in config.buckets:
+            if resource.source == bucket.bucket_name:
+                put = PutBinding.bucket(
+                    config.section, bucket.binding, bucket_name=resource.name, jurisdiction=bucket.jurisdiction
+                )
+                yield bucket.binding, put
     else:
         for namespace in config.namespaces:
             if resource.source_id == namespace.namespace_id or resource.source == namespace.title:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
 from clodo.backups.backups import Backups
-from clodo.backups.manifest import Archive, Exactness
-from clodo.backups.restoring.carrying_out import Source, Work, carry_out, put_back
+from clodo.backups.manifest import Exactness
+from clodo.backups.restoring.carrying_out import Work, carry_out, put_back
 from clodo.backups.restoring.journal import Journal
 from clodo.backups.restoring.plan import Plan, Step, Way, Wish
 from clodo.backups.restoring.planning import Accounts, draw_journey, draw_plan
-from clodo.backups.verification import open_archive
+from clodo.backups.restoring.sources import Source, source_of
 from clodo.cloudflare.budget import Lane
 from clodo.cloudflare.client import Cloudflare
 from clodo.cloudflare.clock import SYSTEM_CLOCK, Clock
@@ -238,13 +238,14 @@ class Restorer:
         def source(step: Step) -> Source:
             assert manifest is not None
             archive = next(item for item in manifest.archives if (item.kind, item.id) == (step.kind, step.source_id))
-            return self._source(plan.vault, archive)
+            return source_of(self._backups.vault(plan.vault), manifest, archive, self._backups.identities)
 
         def safety_source(step: Step, snapshot: str) -> Source:
-            place = self._backups.vaults[0].name
-            archive = self._backups.manifest(snapshot, vault=place).find(step.kind, step.account_id, str(step.there_id))
+            place = self._backups.vaults[0]
+            kept = self._backups.manifest(snapshot, vault=place.name)
+            archive = kept.find(step.kind, step.account_id, str(step.there_id))
             assert archive is not None
-            return self._source(place, archive)
+            return source_of(place, kept, archive, self._backups.identities)
 
         return Work(
             client=client,
@@ -256,14 +257,6 @@ class Restorer:
             say=self._say,
             clock=self._clock,
         )
-
-    def _source(self, vault: str, archive: Archive) -> Source:
-        place = self._backups.vault(vault)
-
-        def chunks() -> Iterator[bytes]:
-            return open_archive(place, archive, self._backups.identities)
-
-        return Source(chunks, archive.facts)
 
     def _safety(self, plan: Plan, journal: Journal, reason: str) -> str | None:
         """Take a snapshot of what is overwritten, once."""

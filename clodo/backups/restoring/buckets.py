@@ -1,0 +1,101 @@
+"""R2 buckets out of archives: objects put back out of their packs, and compared by reading them again."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clodo.backups.documents import read_documents
+from clodo.backups.r2.packs import read_pack
+from clodo.cloudflare.client import Cloudflare
+from clodo.cloudflare.r2 import StoredObject
+from clodo.errors import SnapshotDamaged
+
+Packs = Mapping[str, Callable[[], Iterator[bytes]]]
+
+
+@dataclass(slots=True)
+class ObjectComparison:
+    """How a bucket differs from an archive: *findings* is empty when it doesn't."""
+
+    objects: int = 0
+    findings: list[str] = field(default_factory=list)
+
+
+def write_bucket(cloudflare: Cloudflare, bucket: str, index: Iterator[bytes], packs: Packs) -> int:
+    """
+    Put the objects of an archive into a bucket; doing it twice changes nothing.
+
+    Holds one object in memory at a time.
+
+    Returns:
+        How many were put.
+
+    Raises:
+        SnapshotDamaged: A pack has not what the index says.
+        BucketNotFound: It isn't there.
+    """
+    wanted = {(str(entry["pack"]), str(entry["member"])): entry for entry in entries_of(index)}
+    count = 0
+    for pack in sorted({pack for pack, _ in wanted}):
+        if pack not in packs:
+            raise SnapshotDamaged(f"The snapshot lacks the pack {pack} of the bucket {bucket}")
+        for member, chunks in read_pack(packs[pack]()):
+            entry = wanted.pop((pack, member), None)
+            if entry is None:
+                for _ in chunks:
+                    pass
+                continue
+            content = b"".join(chunks)
+            if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+                raise SnapshotDamaged(f"The object {entry['key']!r} is not what was put into the pack {pack}")
+            cloudflare.r2.put_object(bucket, StoredObject.model_validate(entry), content)
+            count += 1
+    if wanted:
+        missing = next(iter(wanted.values()))["key"]
+        raise SnapshotDamaged(f"The packs of the bucket {bucket} lack {len(wanted)} objects, one of them {missing!r}")
+    return count
+
+
+def verify_bucket(cloudflare: Cloudflare, bucket: str, index: Iterator[bytes], scratch: Path) -> ObjectComparison:
+    """Compare a bucket with an archive: each object's content and metadata, and that there are no others."""
+    found = ObjectComparison()
+    there = {item.key: item for item in cloudflare.r2.objects(bucket)}
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="object-", dir=scratch) as folder:
+        file = Path(folder) / "object"
+        for entry in entries_of(index):
+            key = str(entry["key"])
+            item, expected = there.pop(key, None), StoredObject.model_validate(entry)
+            if item is None or cloudflare.r2.get_file(bucket, key, file) is None:
+                found.findings.append(f"the object {key!r} is missing")
+                continue
+            with file.open("rb") as opened:
+                sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+            if sha256 != entry["sha256"]:
+                found.findings.append(f"the object {key!r} has another content")
+            elif (item.http_metadata, item.custom_metadata) != (expected.http_metadata, expected.custom_metadata):
+                found.findings.append(f"the object {key!r} has other metadata")
+            found.objects += 1
+    found.findings += [f"the object {key!r} is not in the archive" for key in there]
+    return found
+
+
+def delete_bucket(cloudflare: Cloudflare, bucket: str) -> None:
+    """Delete a bucket with all that is in it."""
+    for item in list(cloudflare.r2.objects(bucket)):
+        cloudflare.r2.delete_object(bucket, item.key)
+    cloudflare.r2.delete(bucket)
+
+
+def entries_of(index: Iterator[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield what an index says of each object; its hash is compared at the very end."""
+    for what, value in read_documents(index):
+        if what == "object":
+            yield value
+    for _ in index:
+        pass
