@@ -176,19 +176,20 @@ class Rotator:
     def _put_back(
         self, record: RotationRecord, before: Mapping[str, str], error: ClodoError, *, was_released: bool
     ) -> None:
+        why = error.message.removeprefix(f"{self.target}: ")
         if not before:
             raise UndoIncomplete(
-                f"{self.target}: {error.message}; the value of {self.name} before is not known any more",
+                f"{self.target}: {why}; the value of {self.name} before is not known any more",
                 hint=f"Run `clodo secrets rotate {self.target} {self.name}` again: it goes on.",
             ) from error
-        self.tell(f"{self.target}: {error.message}; putting the value of {self.name} back")
+        self.tell(f"{self.target}: {why}; putting the value of {self.name} back")
         self.keeper.change(before)
         if was_released:
             try:
                 self.release(f"put {self.name} back", {})
             except ClodoError as second:
                 raise UndoIncomplete(
-                    f"{self.target}: {error.message}; and {self.name} could not be put back: {second.message}",
+                    f"{self.target}: {why}; and {self.name} could not be put back: {second.message}",
                     hint=f"The value before is kept; release it with `clodo secrets push {self.target}`.",
                 ) from second
         self._note(replace(record, state=RotationState.PUT_BACK, ended_at=self.records.now()))

@@ -191,6 +191,8 @@ def test_a_worker_that_refuses_the_value_before_gets_it_back(world):
         world.rotator().begin()
 
     assert world.kept["KEY"] == world.live["KEY"] == OLD
+    assert "putting the value of KEY back" in world.said[-1]
+    assert all(line.count("api@production") == 1 for line in world.said)
 
 
 def test_a_value_that_is_still_accepted_is_not_retired(world):
