@@ -29,6 +29,8 @@ _PERMISSIONS: tuple[tuple[str, str, str], ...] = (
     ("/workers/", "Workers Scripts: Read", "Workers Scripts: Edit"),
     ("/d1/", "D1: Read", "D1: Edit"),
     ("/storage/kv/", "Workers KV Storage: Read", "Workers KV Storage: Edit"),
+    ("/r2/", "Workers R2 Storage: Read", "Workers R2 Storage: Edit"),
+    ("/queues", "Queues: Read", "Queues: Edit"),
     ("/dns_records", "DNS: Read", "DNS: Edit"),
     ("/ssl/", "SSL and Certificates: Read", "SSL and Certificates: Edit"),
     ("/zones", "Zone: Read", "Zone: Edit"),

@@ -12,6 +12,7 @@ import structlog
 
 from clodo.cloudflare.budget import Lane
 from clodo.cloudflare.client import BASE_URL, Cloudflare
+from clodo.cloudflare.refusals import permission_for
 from clodo.errors import (
     ApiRefused,
     BadUsage,
@@ -237,6 +238,19 @@ def test_what_can_not_be_reached_is_named_with_what_to_do(url, place, remedy):
         wire.cloudflare.d1.query("id", "SELECT 1", only_reads=True)
 
     assert remedy in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "permission"),
+    [
+        ("GET", "/accounts/1/r2/buckets", "Workers R2 Storage: Read"),
+        ("POST", "/accounts/1/queues", "Queues: Edit"),
+        ("GET", "/accounts/1/d1/database", "D1: Read"),
+    ],
+)
+def test_the_permission_that_a_call_needs_is_named_by_its_path(method, path, permission):
+    """What a token lacks is called as the dashboard's form calls it, not by the account that is in every path."""
+    assert permission_for(method, path, "") == permission
 
 
 def test_a_query_that_only_reads_is_repeated():
