@@ -11,14 +11,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from dotenv.parser import parse_stream
-
-from clodo.errors import BadConfiguration
 from clodo.workspace.documents import Document, KeyPath, read_document, read_text
+from clodo.workspace.env_files import read_env
 from clodo.workspace.inheritance import INHERITED
 from clodo.workspace.wrangler_config import WranglerConfig
 
@@ -185,22 +182,6 @@ def _at(data: Any, path: KeyPath) -> Any:
 
 
 def _read_variables(file: Path) -> Document:
-    text = read_text(file)
-    values: dict[str, Any] = {}
-    lines: dict[KeyPath, int] = {("vars",): 1}
-    for binding in parse_stream(StringIO(text)):
-        if binding.error:
-            raise BadConfiguration(
-                f"{file}:{binding.original.line}: is no NAME=value", hint="Write one NAME=value on each line."
-            )
-        if binding.key is None:
-            continue
-        if binding.key in values:
-            raise BadConfiguration(f'{file}:{binding.original.line}: "{binding.key}" is given twice')
-        values[binding.key] = binding.value or ""
-        lines[("vars", binding.key)] = binding.original.line + _blank_lines(binding.original.string)
-    return Document(file, {"vars": values}, lines, text)
-
-
-def _blank_lines(text: str) -> int:
-    return len(text) - len(text.lstrip("\n"))
+    env = read_env(file)
+    lines: dict[KeyPath, int] = {("vars",): 1, **{("vars", name): line for name, line in env.lines.items()}}
+    return Document(file, {"vars": dict(env.values)}, lines, read_text(file))
