@@ -16,6 +16,7 @@ from clodo.backups.restoring.rebinding import Rebinding, rebind, rebindings
 from clodo.backups.restoring.restorer import Restored, Restorer
 from clodo.cloudflare.budget import Lane
 from clodo.cloudflare.client import Cloudflare
+from clodo.releases.recovery import lock_name
 from clodo.releases.site import Account, Site
 from clodo.workspace.targets import Target
 from tasks.backups import open_backups
@@ -40,6 +41,11 @@ class SiteAccounts:
     def account_of(self, target: Target) -> Account:
         """Return the account that serves *target*."""
         return self._site.account_of(target)
+
+    def lock_of(self, target: Target) -> str:
+        """Return the name of the lock that a release of *target* holds."""
+        worker = self._site.workspace.effective(target).worker_name
+        return lock_name(self._site.account_of(target).keys.account_id, worker)
 
 
 @contextmanager

@@ -53,6 +53,9 @@ class Accounts(Account):
     def called(self, block: str) -> Cloudflare:
         raise AssertionError(block)
 
+    def lock_of(self, target: object) -> str:
+        return f"target/{target}"
+
 
 def main() -> None:
     """Do what standard input says; print how many requests it took, if it lives."""

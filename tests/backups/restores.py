@@ -29,6 +29,9 @@ class FleetAccounts:
     def account_of(self, target: object) -> Fleet:
         return self._fleet
 
+    def lock_of(self, target: object) -> str:
+        return f"target/{target}"
+
 
 def restorer(
     fleet: Fleet,

@@ -223,6 +223,18 @@ def test_what_can_not_be_restored_is_said_before_anything_is_made(fleet):
     assert state(fleet) == before
 
 
+def test_nothing_is_overwritten_while_a_release_runs(fleet):
+    """A release may be migrating the same database: a restore in place waits for its lock, one into new doesn't."""
+    fleet.back_up()
+    before = state(fleet)
+    with fleet.ledger.locks.acquire("target/shop@production", Owner.current("release"), "release"):
+        with pytest.raises(LockHeld, match="release"):
+            restorer(fleet).restore(Wish(in_place=True))
+        assert state(fleet) == before
+
+        assert restorer(fleet).restore(Wish()).resources
+
+
 @pytest.mark.parametrize("in_place", [False, True])
 def test_a_damaged_archive_leaves_everything_as_it_was(fleet, in_place):
     """The namespace's part is cut off after its beginning: the database that was restored before it goes back too."""

@@ -39,6 +39,7 @@ from clodo.errors import (
 PROPAGATION = timedelta(seconds=60)
 """KV may go on giving the values before for so long."""
 
+_WRITTEN = ("written", "verified")
 _LOOKS = 4
 _SHOWN = 5
 
@@ -79,13 +80,14 @@ class Work:
 
 def carry_out(step: Step, journal: Journal, work: Work) -> None:
     """
-    Do a step, or what is left of it, and verify it.
+    Do a step, or what is left of it, and verify it; a new resource again if a run before this one had: it may be gone.
 
     Raises:
         VerificationFailed: What came back is not what the manifest says.
         PlanIsStale: Somebody else made a resource of that name meanwhile.
     """
-    if journal.of(step).get("state") == "verified":
+    if step.way is not Way.CREATE and journal.of(step).get("state") == "verified":
+        # It is in use, and has moved on since.
         work.say(f"{step.kind.value}/{step.name}: was restored and verified before")
         return
     began = work.clock.monotonic()
@@ -145,7 +147,7 @@ def _database(step: Step, journal: Journal, work: Work) -> None:
         ident = str(step.there_id)
         if journal.of(step).get("state") is None:
             journal.note(step, state="begun", id=ident, before=cloudflare.d1.bookmark(ident))
-    is_there = journal.of(step)["state"] == "written" or (
+    is_there = journal.of(step)["state"] in _WRITTEN or (
         # A run before this one sent it and never heard how it ended.
         journal.of(step).get("was_sent") and _is_as_in(cloudflare, ident, source, part)
     )
@@ -207,14 +209,18 @@ def _is_as_in(cloudflare: Cloudflare, ident: str, source: Source, part: Part | N
 def _travel(step: Step, journal: Journal, work: Work) -> None:
     cloudflare = work.client(step)
     ident = str(step.there_id)
-    before = cloudflare.d1.bookmark(ident)
-    journal.note(step, state="begun", id=ident, before=before)
-    work.say(f"d1/{step.name}: travelling back")
-    done = cloudflare.d1.restore(ident, str(step.bookmark))
-    journal.note(step, state="written", before=done.previous_bookmark, after=cloudflare.d1.bookmark(ident))
+    if journal.of(step).get("state") not in _WRITTEN:
+        was_begun = "before" in journal.of(step)
+        if not was_begun:
+            journal.note(step, state="begun", id=ident, before=cloudflare.d1.bookmark(ident))
+        work.say(f"d1/{step.name}: travelling back")
+        done = cloudflare.d1.restore(ident, str(step.bookmark))
+        # A second journey, after one that was killed, must not forget where the first one came from.
+        before = journal.of(step)["before"] if was_begun else done.previous_bookmark
+        journal.note(step, state="written", before=before, after=cloudflare.d1.bookmark(ident))
     found = query_tables(cloudflare, ident)
     journal.note(step, items=found)
-    work.say(f"d1/{step.name}: the way forward again is bookmark {done.previous_bookmark}")
+    work.say(f"d1/{step.name}: the way forward again is bookmark {journal.of(step)['before']}")
 
 
 def query_tables(cloudflare: Cloudflare, ident: str) -> int:
@@ -320,11 +326,12 @@ def _bucket(step: Step, journal: Journal, work: Work) -> None:
                 hint="Draw the plan again: another name is free.",
             )
         journal.note(step, state="begun", id=step.name)
-    if not cloudflare.r2.exists(step.name):
+    if journal.of(step)["state"] == "begun" and not cloudflare.r2.exists(step.name):
         cloudflare.r2.create(step.name)
-    work.say(f"r2/{step.name}: writing {step.items:,} objects")
-    write_bucket(cloudflare, step.name, source.chunks(), source.packs)
-    journal.note(step, state="written")
+    if journal.of(step).get("state") not in _WRITTEN:
+        work.say(f"r2/{step.name}: writing {step.items:,} objects")
+        write_bucket(cloudflare, step.name, source.chunks(), source.packs)
+        journal.note(step, state="written")
     work.say(f"r2/{step.name}: comparing with the archive")
     found = verify_bucket(cloudflare, step.name, source.chunks(), work.scratch)
     _raise_if_wrong(f"r2/{step.name}", found.findings)

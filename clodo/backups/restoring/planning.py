@@ -50,6 +50,10 @@ class Accounts(Protocol):
         """Return the account that serves *target*."""
         ...
 
+    def lock_of(self, target: Target) -> str:
+        """Return the name of the lock that a release of *target* holds."""
+        ...
+
 
 def draw_plan(manifest: Manifest, vault: str, wish: Wish, accounts: Accounts) -> Plan:
     """

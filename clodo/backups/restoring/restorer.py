@@ -140,7 +140,7 @@ class Restorer:
             PlanIsStale: It would do something else by now; nothing was done.
             SnapshotDamaged, IdentityMissing: The snapshot can't be used; nothing was left behind.
             UndoIncomplete: It failed, and something could not be put back; the message says what.
-            LockHeld: Somebody restores or prunes this snapshot.
+            LockHeld: Somebody restores or prunes this snapshot, or releases what would be overwritten.
         """
         wish = self._resolved(wish)
         began = self._clock.monotonic()
@@ -154,6 +154,8 @@ class Restorer:
             was_resumed = journal is not None
             plan = journal.plan if journal is not None else self._draw(wish)
             plan.raise_if_stale(approved)
+            for name in self._locks_of(plan):
+                exits.enter_context(self._ledger.locks.acquire(name, Owner.current("restore in place"), reason))
             work = self._work(wish, plan, lock)
             if journal is None:
                 for step in plan.steps:
@@ -175,6 +177,11 @@ class Restorer:
         detail = {"resources": [f"{item.kind}/{item.name}" for item in restored.resources][:50], "safety": safety}
         self._ledger.audit.append(self._actor, "restored", plan.snapshot or plan.taken_at.isoformat(), detail)
         return restored
+
+    def _locks_of(self, plan: Plan) -> list[str]:
+        """Return the locks of releases that might migrate what is overwritten meanwhile."""
+        named = {target for step in plan.steps if step.way is not Way.CREATE for target in step.targets}
+        return sorted({self._accounts.lock_of(item) for item in self._workspace.targets if str(item) in named})
 
     def _carry_out(self, plan: Plan, journal: Journal, work: Work, reason: str) -> str | None:
         begun: list[Step] = []
