@@ -9,6 +9,7 @@ from clodo.cli.output import number_of, say, show, show_json, show_table
 
 if TYPE_CHECKING:
     from clodo.migrations.drift import Drift
+    from clodo.migrations.plan import MigrationStatus
     from clodo.releases.database_rollback_plan import RollbackPlan
     from clodo.releases.database_sync import Synced
     from clodo.releases.migrating import DatabaseStatus, Migrated
@@ -32,6 +33,7 @@ def _status_row(item: DatabaseStatus, drift: Drift | None) -> tuple[object, ...]
         said = item.error.message if item.error is not None else "not read"
         return item.target, item.database, None, None, None, None, None, said
     first = status.pending[0] if status.pending else None
+    failures = _failures(status)
     pending = f"{len(status.pending)}"
     if status.pending_contract:
         pending += f" ({len(status.pending_contract)} contract)"
@@ -41,10 +43,16 @@ def _status_row(item: DatabaseStatus, drift: Drift | None) -> tuple[object, ...]
         len(status.applied),
         pending,
         first.name if first else None,
-        status.verdict_of(first.name).value if first else None,
+        ("fails" if first.name in failures else status.verdict_of(first.name).value) if first else None,
         _drift_words(drift),
-        "; ".join(finding.message for finding in status.findings) or None,
+        "; ".join((*(finding.message for finding in status.findings), *failures.values())) or None,
     )
+
+
+def _failures(status: MigrationStatus) -> dict[str, str]:
+    from clodo.migrations.databases import failing
+
+    return failing(status)
 
 
 def _drift_words(drift: Drift | None) -> str | None:
@@ -69,18 +77,19 @@ def _status_json(item: DatabaseStatus, drift: Drift | None) -> dict[str, Any]:
     }
     if status is None:
         return known
+    failures = _failures(status)
     return known | {
         "applied": [row.name for row in status.applied],
         "pending": [
             {
                 "name": migration.name,
                 "is_contract": migration.is_contract,
-                "verdict": status.verdict_of(migration.name).value,
+                "verdict": "fails" if migration.name in failures else status.verdict_of(migration.name).value,
             }
             for migration in status.pending
         ],
         "findings": [finding.message for finding in status.findings],
-        "hazards": [hazard.message for hazard in status.hazards],
+        "hazards": [*(hazard.message for hazard in status.hazards), *failures.values()],
     }
 
 
@@ -103,7 +112,8 @@ def show_migrated(target: str, done: Sequence[Migrated], *, as_json: bool, is_re
             for question in file.open_questions:
                 show(f"{item.database}: only the rows can tell: {question}")
         for name, (before, after) in item.rehearsal.rows.items():
-            show(f"{item.database}: {name}: {number_of(before, 'row')} before, {after:,} after")
+            then = "new" if before is None else f"{number_of(before, 'row')} before"
+            show(f"{item.database}: {name}: {then}, {'gone' if after is None else f'{after:,} after'}")
         if item.waiting:
             show(f"{item.database}: contract migrations wait: {', '.join(item.waiting)}")
     if is_rehearsal:

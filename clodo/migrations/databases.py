@@ -12,7 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from clodo.errors import ApiRefused, PlanIsStale
+from clodo.errors import ApiRefused, BadConfiguration, PlanIsStale
 from clodo.migrations.failures import failure_of
 from clodo.migrations.files import Migration, find_migrations
 from clodo.migrations.plan import MigrationStatus
@@ -115,6 +115,22 @@ def examine(
     )
     rehearsal.raise_if_failed()
     return rehearsal
+
+
+def failing(found: MigrationStatus) -> dict[str, str]:
+    """
+    Return which pending files can't run as they stand, by name, and why; found on an empty copy, without a request.
+
+    The first one ends it, as it would in earnest: what comes after it was not tried.
+    """
+    try:
+        rehearsal = rehearse(found.pending, found.schema)
+    except BadConfiguration as error:
+        named = [migration.name for migration in found.pending if str(migration.path) in error.message]
+        return dict.fromkeys(named, error.message)
+    if rehearsal.missing:
+        return {}
+    return {file.name: file.failure for file in rehearsal.files if file.failure}
 
 
 def apply(

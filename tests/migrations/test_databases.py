@@ -18,6 +18,7 @@ from clodo.errors import (
     Refused,
 )
 from clodo.migrations import Which, apply, revert, status
+from clodo.migrations.databases import failing
 
 from .database import InMemoryD1
 
@@ -70,6 +71,24 @@ def test_the_table_is_wranglers_to_the_letter(d1, folder, write):
         'CREATE TABLE "d1_migrations"(\n\t\tid         INTEGER PRIMARY KEY AUTOINCREMENT,\n'
         "\t\tname       TEXT UNIQUE,\n\t\tapplied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL\n)"
     )
+
+
+def test_files_that_cannot_run_are_told_without_a_request(d1, folder, write):
+    """A syntax error and a transaction of the file's own are found by looking; nothing is sent."""
+    write("0001_users.sql", USERS)
+    write("0002_typo.sql", "CREATE TABEL orders (x);")
+    found = status(d1, "db", folder)
+    sent = len(d1.calls)
+    broken = failing(found)
+    write("0002_typo.sql", "BEGIN; CREATE TABLE orders (x); COMMIT;")
+    own_transaction = failing(status(d1, "db", folder))
+    write("0002_typo.sql", "CREATE TABLE orders (x);")
+
+    assert list(broken) == ["0002_typo.sql"]
+    assert "0002_typo.sql:1" in broken["0002_typo.sql"]
+    assert sent == 2
+    assert list(own_transaction) == ["0002_typo.sql"]
+    assert failing(status(d1, "db", folder)) == {}
 
 
 def test_a_status_writes_nothing(d1, folder, write):
