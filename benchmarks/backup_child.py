@@ -50,8 +50,14 @@ def main() -> None:
     said = json.load(sys.stdin)
     root = Path(said["root"])
     with (
-        Cloudflare(said["account_id"], said["token"], said["url"], budget=UnlimitedBudget()) as cloudflare,
         Ledger.open(root / "ledger.sqlite3") as ledger,
+        Cloudflare(
+            said["account_id"],
+            said["token"],
+            said["url"],
+            # With a user it shares that one's budget with other processes; else it takes what it can get.
+            budget=ledger.budget(said["user"]) if "user" in said else UnlimitedBudget(),
+        ) as cloudflare,
     ):
         backups = Backups(Workspace.load(root), ledger, [Vault.open("local", str(root / "vault"))], actor="benchmark")
         before = resource.getrusage(resource.RUSAGE_SELF)

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pyrage
 
+from benchmarks import rollbacks
 from benchmarks.clouds import Cloud, start_cloud
 from benchmarks.emulator import Figure
 from clodo.cloudflare.budget import POLICY, Lane
@@ -82,6 +83,8 @@ def _measure(say: Say, cloud: Cloud, client: httpx.Client, folder: Path, *, mega
     floor = -(-keys // 1000) + -(-keys // 100)
     say(f"KV: {kv['requests']} requests for {keys:,} keys, floor {floor}; {kv['seconds']:.1f} s")
     many = _many_databases(cloud, client, root)
+    _workspace(folder / "beside", str(identity.to_public()))
+    rolled_back = rollbacks.measure(say, cloud, client, folder / "beside")
     say(f"{DATABASES} databases: {many['requests']} requests, {many['seconds']:.1f} s")
     if not all(found["is_good"] for found in (first, second, kv, many)) or first["rows"] != rows:
         raise RuntimeError("a snapshot is not a good one, so its seconds mean nothing")
@@ -124,6 +127,7 @@ def _measure(say: Say, cloud: Cloud, client: httpx.Client, folder: Path, *, mega
             many["requests"] <= BACKUP_LANE,
             {"requests": many["requests"], "seconds": many["seconds"]},
         ),
+        rolled_back,
     ]
 
 

@@ -1,0 +1,154 @@
+"""Rollbacks while a backup runs on the same budget, against a cloud that counts requests as Cloudflare does."""
+
+from __future__ import annotations
+
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.clouds import Cloud, verified
+from benchmarks.emulator import Figure
+from clodo.cloudflare.budget import POLICY, Lane
+from clodo.cloudflare.client import Cloudflare
+from clodo.ledger import Ledger
+
+ROLLBACKS = 20
+WORKER = "rolled-back"
+MAX_RATIO = 1.5
+PATIENCE_SECONDS = 300.0
+#: Whose budget both sides share.
+USER = "benchmark"
+
+Say = Callable[[str], None]
+
+
+def measure(say: Say, cloud: Cloud, client: httpx.Client, root: Path) -> Figure:
+    """
+    Put a Worker back to the version before, alone, while a namespace is backed up, and when that has used up its lane.
+
+    A rollback is what Clodo sends for one: what is live, the version to go back to, a deployment, a look at it; and
+    requests of the Worker until the version before answers.
+    """
+    for version in ("first", "second"):
+        code = f"export default {{ fetch() {{ return new Response('{version}') }} }}"
+        cloud.deploy(client, WORKER, code)
+        cloud.open_subdomain(client, WORKER)
+    _count_requests(cloud, client)
+    account = str(cloud.state["account_id"]), str(cloud.state["token"]), f"{cloud.edge_url}/client/v4"
+    with (
+        Ledger.open(root / "ledger.sqlite3") as ledger,
+        Cloudflare(*account, budget=ledger.budget(USER), lane=Lane.UNDO) as cloudflare,
+    ):
+        alone = _roll_back(cloud, client, cloudflare)
+        with _backup(cloud, root) as backup:
+            _wait(lambda: _calls(cloud, client) > 50, backup)
+            began = _calls(cloud, client)
+            reading = _roll_back(cloud, client, cloudflare)
+            read = _calls(cloud, client) - began
+            _wait(lambda: _is_still(cloud, client), backup)
+            waiting = _roll_back(cloud, client, cloudflare)
+            if backup.poll() is not None:
+                raise RuntimeError("the backup ended before the rollbacks: give it more keys")
+    refused = sum(call["status"] == 429 for call in _ask(cloud, client, "GET", "/requests")["calls"])
+    usual = statistics.median(alone)
+    ratios = [statistics.median(found) / usual for found in (reading, waiting)]
+    measured = f"{ratios[0]:.2f} × and {ratios[1]:.2f} × of {usual * 1000:.0f} ms alone; {refused} answers 429"
+    say(f"rollbacks: {measured}")
+    return Figure(
+        f"{ROLLBACKS} rollbacks while KV is backed up on the same budget, and when that has used up its lane",
+        measured,
+        f"≤ {MAX_RATIO} ×, none refused",
+        max(ratios) <= MAX_RATIO and refused == 0,
+        {
+            "alone_seconds": alone,
+            "reading_seconds": reading,
+            "waiting_seconds": waiting,
+            "requests_meanwhile": read,
+            "refused": refused,
+        },
+    )
+
+
+def _roll_back(cloud: Cloud, client: httpx.Client, cloudflare: Cloudflare) -> list[float]:
+    """Go to and fro between two versions; return the seconds of each."""
+    second, first = (version.id for version in cloudflare.versions.list(WORKER, limit=2))
+    seconds = []
+    for _ in range(ROLLBACKS):
+        began = time.perf_counter()
+        live = cloudflare.deployments.current(WORKER)
+        target = first if live is not None and live.only_version == second else second
+        cloudflare.versions.get(WORKER, target)
+        cloudflare.deployments.create(WORKER, {target: 100})
+        cloudflare.deployments.current(WORKER)
+        _visit(cloud, client, "first" if target == first else "second")
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def _visit(cloud: Cloud, client: httpx.Client, expected: str) -> None:
+    """Ask the Worker until the expected version answers."""
+    ends = time.monotonic() + PATIENCE_SECONDS
+    while (answer := client.get("/", headers={"Host": cloud.hostname(WORKER)})).text != expected:
+        if time.monotonic() > ends:
+            raise RuntimeError(f"the Worker answers {answer.status_code} {answer.text[:200]}, not {expected}")
+
+
+@contextmanager
+def _backup(cloud: Cloud, root: Path) -> Iterator[subprocess.Popen[str]]:
+    """Back up KV in a process of its own, which is ended at the end: its lane has only so many requests."""
+    said = {
+        "root": str(root),
+        "kinds": ["kv"],
+        "url": f"{cloud.edge_url}/client/v4",
+        "account_id": cloud.state["account_id"],
+        "token": cloud.state["token"],
+        "user": USER,
+    }
+    words = [sys.executable, "-m", "benchmarks.backup_child"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        if process.stdin is not None:
+            process.stdin.write(json.dumps(said))
+            process.stdin.close()
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGKILL)
+
+
+def _wait(until: Callable[[], bool], backup: subprocess.Popen[str]) -> None:
+    ends = time.monotonic() + PATIENCE_SECONDS
+    while not until():
+        if backup.poll() is not None or time.monotonic() > ends:
+            raise RuntimeError("the backup did not come so far: give it more keys")
+        time.sleep(0.05)
+
+
+def _is_still(cloud: Cloud, client: httpx.Client) -> bool:
+    """Say whether the backup has used up its lane: nearly so many requests, and none for two seconds."""
+    before = _calls(cloud, client)
+    time.sleep(2)
+    return before == _calls(cloud, client) and before > POLICY.ceilings[Lane.BACKUP] // 2
+
+
+def _count_requests(cloud: Cloud, client: httpx.Client) -> None:
+    """Let the cloud count requests as Cloudflare does, and answer 429 beyond them."""
+    _ask(cloud, client, "PATCH", "/settings", {"rate_limit": True})
+
+
+def _calls(cloud: Cloud, client: httpx.Client) -> int:
+    return int(_ask(cloud, client, "GET", "/status")["calls"])
+
+
+def _ask(cloud: Cloud, client: httpx.Client, method: str, path: str, body: object = None) -> Any:
+    """Ask the cloud about itself."""
+    headers = {"Authorization": f"Bearer {cloud.state['admin_token']}"}
+    return verified(client.request(method, f"/__clodo{path}", headers=headers, json=body)).json()["result"]
