@@ -1,4 +1,4 @@
-"""Backs up or prunes in a process of its own, which is killed at a call of the vault that is counted out."""
+"""Backs up or prunes in a process of its own, killed at a call of the vault or a request that is counted out."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 import os
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from clodo.backups.backups import Backups
 from clodo.backups.vault import Vault
-from clodo.cloudflare.budget import UnlimitedBudget
+from clodo.cloudflare.budget import DEFAULT_PATIENCE, Lane, UnlimitedBudget
 from clodo.cloudflare.client import Cloudflare
 from clodo.cloudflare.zones import Zone
 from clodo.ledger import Ledger
@@ -48,6 +49,19 @@ for _name in COUNTED:
     setattr(DyingVault, _name, _counted(_name))
 
 
+class DyingBudget(UnlimitedBudget):
+    """A budget at whose request number *last* the process is killed, before it is sent."""
+
+    def __init__(self, last: int) -> None:
+        self.requests = 0
+        self.last = last
+
+    def take(self, lane: Lane, count: int = 1, *, deadline: timedelta = DEFAULT_PATIENCE) -> None:
+        self.requests += count
+        if self.requests == self.last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Account:
     """What stands for every target's account."""
 
@@ -69,14 +83,15 @@ class Account:
 
 
 def main() -> None:
-    """Do what standard input says; print how many calls it took, if it lives."""
+    """Do what standard input says; print how many requests and calls it took, if it lives."""
     said = json.load(sys.stdin)
     root = Path(said["root"])
     vault = DyingVault.open("local", str(root / "vault"))
     assert isinstance(vault, DyingVault)
     vault.last, vault.after = said["last"], said["after"]
+    budget = DyingBudget(said["last_request"])
     with (
-        Cloudflare(said["account_id"], said["token"], said["url"], budget=UnlimitedBudget()) as cloudflare,
+        Cloudflare(said["account_id"], said["token"], said["url"], budget=budget) as cloudflare,
         Ledger.open(root / "ledger.sqlite3") as ledger,
     ):
         backups = Backups(Workspace.load(root), ledger, [vault], actor="dying")
@@ -84,7 +99,7 @@ def main() -> None:
             backups.create(Account(cloudflare).account_of)
         else:
             backups.prune()
-    sys.stdout.write(f"{vault.calls}\n")
+    sys.stdout.write(f"{budget.requests} {vault.calls}\n")
 
 
 if __name__ == "__main__":

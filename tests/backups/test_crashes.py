@@ -1,4 +1,4 @@
-"""Killed at any call of the vault: nothing that was published is damaged, and the next run completes."""
+"""Killed at any call of the vault or between pages: nothing published is damaged, and the next run completes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ from clodo.cloudflare.clock import Clock
 CALLS = 14
 
 
-def run(fleet, what, last=0, *, after=False):
-    """Back up or prune in a process that is killed at its call number *last*; return how many it made if it lived."""
+def run(fleet, what, last=0, *, after=False, last_request=0):
+    """
+    Back up or prune in a process that is killed at call number *last*, or before request number *last_request*.
+
+    Returns:
+        How many calls it made, if it lived.
+    """
     said = {
         "what": what,
         "root": str(fleet.root),
@@ -27,6 +32,7 @@ def run(fleet, what, last=0, *, after=False):
         "url": fleet.account.cloud.url,
         "last": last,
         "after": after,
+        "last_request": last_request,
     }
     done = subprocess.run(
         [sys.executable, "-m", "tests.backups.dying"],
@@ -82,6 +88,35 @@ def a_killed_prune_leaves_everything_good(fleet, last, after):
     later = Clock(now=lambda: fleet.clock.now() + LEFTOVERS_AFTER + timedelta(minutes=1))
     fleet.open(clock=later).prune()
     assert len(fleet.files()) == 1 + len({part for archive in newest.archives for part in archive.parts})
+
+
+def a_backup_killed_while_reading_leaves_everything_good(fleet, last):
+    first = fleet.back_up()
+    change(fleet)
+    rows = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<8000) SELECT hex(randomblob(99)) FROM n"
+    )
+    fleet.sql(f"INSERT INTO log {rows}")
+
+    assert run(fleet, "create", last_request=last) is None
+
+    assert check_everything(fleet) == [first.id]
+    again = fleet.back_up()
+    assert again.is_good
+    assert check_everything(fleet) == [first.id, again.id]
+    assert not any((fleet.root / ".clodo" / "backups" / "work").iterdir())
+
+
+def test_a_backup_killed_between_two_pages_leaves_everything_good(fleet):
+    """What it had read by then is forgotten; nothing is published, and the next run reads all of it."""
+    a_backup_killed_while_reading_leaves_everything_good(fleet, 9)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("last", range(1, 15))
+def test_a_backup_killed_at_any_request_leaves_everything_good(fleet, last):
+    """Before the bookmark, between pages, before the last look at the bookmark."""
+    a_backup_killed_while_reading_leaves_everything_good(fleet, last)
 
 
 def test_a_killed_backup_leaves_everything_good(fleet):
