@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from pydantic import ValidationError
 
 from clodo.backups.manifest import Kind
 from clodo.backups.verification import Level
 from clodo.cloudflare.clock import Clock
-from clodo.errors import BadConfiguration, Refused
+from clodo.errors import Refused
 from clodo.workspace.backup_settings import ExportWindow
-from clodo.workspace.workspace import Workspace
 
 IN_TIME = datetime(2026, 11, 20, 1, 30, tzinfo=UTC)
 
@@ -67,23 +67,19 @@ def test_an_export_that_lost_rowids_is_not_used(fleet):
     assert any("other rows than the database" in line for line in fleet.told)
 
 
-@pytest.mark.parametrize("at", [datetime(2026, 11, 20, 0, 59, tzinfo=UTC), datetime(2026, 11, 20, 2, 0, tzinfo=UTC)])
-def test_outside_of_the_window_it_is_refused(fleet, at):
-    """A minute before, and the minute at which it ends, in the time zone of the window."""
+def test_outside_of_a_window_it_is_refused(fleet):
+    """Without a window, a minute before it, and in the minute at which it ends, in its time zone."""
+    with pytest.raises(Refused, match=r"no \[backups\.export\]"):
+        export(fleet)
     allow(fleet)
-
-    with pytest.raises(Refused, match=r"02:00-03:00 \(Europe/Berlin\) only"):
-        export(fleet, at)
+    for at in (datetime(2026, 11, 20, 0, 59, tzinfo=UTC), datetime(2026, 11, 20, 2, 0, tzinfo=UTC)):
+        with pytest.raises(Refused, match=r"02:00-03:00 \(Europe/Berlin\) only"):
+            export(fleet, at)
 
     assert fleet.open().all() == []
 
 
-def test_without_a_window_it_is_refused(fleet):
-    """Nobody's database becomes unavailable without somebody having said when."""
-    with pytest.raises(Refused, match=r"no \[backups\.export\]"):
-        export(fleet)
-
-
+@pytest.mark.exhaustive
 def test_a_window_that_closes_meanwhile_exports_nothing_more(fleet):
     """Databases whose turn comes later are read by pages."""
     allow(fleet)
@@ -117,12 +113,10 @@ def test_a_window_may_pass_midnight():
         ("01:00-02:00", "/x"),
     ],
 )
-def test_a_window_that_is_none_is_refused(fleet, window, time_zone):
-    """Told with the place in the file, before anything is read."""
-    allow(fleet, window, time_zone)
-
-    with pytest.raises(BadConfiguration, match=r"portfolio\.toml"):
-        Workspace.load(fleet.root)
+def test_a_window_that_is_none_is_refused(window, time_zone):
+    """Neither hours alone, nor no time at all, nor a place without a time."""
+    with pytest.raises(ValidationError):
+        ExportWindow(window=window, time_zone=time_zone)
 
 
 def _at(hour, minute):
