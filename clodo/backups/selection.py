@@ -18,6 +18,7 @@ from clodo.backups.resources import Resource
 from clodo.backups.workers import WorkerResource
 from clodo.cloudflare.budget import Lane
 from clodo.cloudflare.client import Cloudflare
+from clodo.cloudflare.scripts import Script
 from clodo.cloudflare.zones import Zone
 from clodo.errors import BadUsage, NotFound
 from clodo.workspace.effective_config import EffectiveConfig
@@ -133,7 +134,7 @@ class _Finder:
         self._passes = passes
         self._resources: dict[tuple[Kind, str, str], tuple[Resource, list[str]]] = {}
         self._missing: dict[tuple[Kind, str], Missing] = {}
-        self._workers: dict[str, frozenset[str]] = {}
+        self._workers: dict[str, dict[str, Script]] = {}
         self._not_deployed: set[str] = set()
 
     def database(self, account: AccountView, target: str, database_id: str | None, name: str) -> None:
@@ -166,13 +167,15 @@ class _Finder:
         account_id = account.cloudflare.account_id
         if account_id not in self._workers:
             view = account.cloudflare.with_lane(Lane.BACKUP)
-            self._workers[account_id] = frozenset(script.id for script in view.scripts.list())
+            self._workers[account_id] = {script.id: script for script in view.scripts.list()}
         if name not in self._workers[account_id]:
             self._not_deployed.add(name)
             return
 
+        has_assets = self._workers[account_id][name].has_assets is True
+
         def make(view: Cloudflare, found: str) -> Resource:
-            return WorkerResource(view, found, tuple(zones))
+            return WorkerResource(view, found, tuple(zones), has_assets)
 
         self._add(Kind.WORKER, account, target, name, lambda: name, make)
 

@@ -34,16 +34,20 @@ class WorkerResource:
         cloudflare: A view in the backup lane.
 
         zones: Ids of the zones whose routes may lead to it.
+
+        has_assets: It serves static assets; the API takes them and lists or gives back none.
     """
 
     cloudflare: Cloudflare
     id: str
     zones: Sequence[str] = ()
+    has_assets: bool = False
     targets: tuple[str, ...] = ()
     kind: Kind = Kind.WORKER
     _requests: int = 0
     _modules: int = 0
     _versions: int = 0
+    _secrets: int = 0
 
     @property
     def name(self) -> str:
@@ -61,9 +65,14 @@ class WorkerResource:
 
     def capture(self, target: Path, recipients: Recipients, kept: Collection[str] = ()) -> Captured:
         """Read all that the API tells of it. Assets, and values of secrets, are not among it."""
-        self._requests = self._modules = self._versions = 0
+        self._requests = self._modules = self._versions = self._secrets = 0
         sealed = seal(self._lines(), target, recipients)
-        facts = {"modules": self._modules, "versions": self._versions}
+        absent = (("static assets", self.has_assets), ("values of secrets", self._secrets > 0))
+        facts = {
+            "modules": self._modules,
+            "versions": self._versions,
+            "not_captured": [what for what, is_absent in absent if is_absent],
+        }
         return Captured(sealed, Exactness.PER_KEY, self._requests, facts)
 
     def _lines(self) -> Iterator[bytes]:
@@ -71,6 +80,7 @@ class WorkerResource:
         for what, path in _PARTS:
             found[what] = self._read(path)
             yield to_line(what, found[what])
+        self._secrets = len(found["secrets"])
         for version in _live_versions(found["deployments"]):
             self._versions += 1
             yield to_line("version", self._read("/versions/{}", version))
