@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 
 from benchmarks import backups, config, emulator, rehearsal, report, startup
@@ -128,6 +130,8 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    # A line for each request would be measured too, and stand in the middle of --json.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     # With it Python would compile all that it imports again each time, which no user's machine does.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # Whoever ends it must not leave its servers behind.
