@@ -129,6 +129,7 @@ def test_a_token_is_replaced_by_option_or_not_at_all(fleet, monkeypatch):
     assert token_of(fleet) == good
 
 
+@pytest.mark.exhaustive
 def test_a_token_in_the_keyring_stays_in_the_keyring(fleet, monkeypatch):
     """The block goes on saying where to look; when the files can't be written, the old one is there again."""
     before, memory = keyring.get_keyring(), Memory()
