@@ -11,6 +11,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
+from clodo.emulator.gathering import GatheringTransport
+
 #: workerd keeps its connections; closing idle ones under its hands would fail the next call.
 KEEP_ALIVE_SECONDS = 24 * 3600
 _CONNECT = b"CONNECT "
@@ -42,7 +44,8 @@ class _FirstBytes(asyncio.Protocol):
         elif not _CONNECT.startswith(self._received):
             protocol = self._http()
             self._transport.set_protocol(protocol)
-            protocol.connection_made(self._transport)
+            # workerd wakes for each write, and a Worker may be waiting for nothing else than this answer.
+            protocol.connection_made(GatheringTransport(self._transport, asyncio.get_running_loop()))
             protocol.data_received(self._received)
 
 
