@@ -95,7 +95,7 @@ def prune_vaults(backups: Backups, portfolio: str, dry_run: bool, reason: str) -
 
 
 def report_snapshot(manifest: Manifest) -> None:
-    """Leave a table of the snapshot's archives, and the event ``clodo.snapshot.good`` or ``.degraded``."""
+    """Leave a table of the snapshot's archives, and an event that says whether it is a good one of the whole."""
     rows = [
         {
             "archive": archive.label,
@@ -112,8 +112,9 @@ def report_snapshot(manifest: Manifest) -> None:
         {"archive": f"{item.kind.value}/{item.name}", "exactness": f"missing: {item.why}"} for item in manifest.missing
     ]
     create_table_artifact(table=rows, key=artifact_key("backup", manifest.portfolio), description=summary(manifest))
+    kind = "degraded" if not manifest.is_good else "good" if manifest.is_whole else "partial"
     emit_event(
-        event=f"clodo.snapshot.{'good' if manifest.is_good else 'degraded'}",
+        event=f"clodo.snapshot.{kind}",
         resource={
             "prefect.resource.id": f"clodo.portfolio.{manifest.portfolio}",
             "prefect.resource.name": manifest.portfolio,

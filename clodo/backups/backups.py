@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -210,7 +211,7 @@ class Backups:
         if not self.settings.recipients:
             self._say("This portfolio has no backups: [backups] of portfolio.toml names no recipients.")
             return
-        good = [item.record for item in self.all() if item.is_good]
+        good = [item.record for item in self.all() if item.is_good and item.record.is_whole]
         newest = max((record.created_at for record in good), default=None)
         if newest is None or now - newest > self.settings.objective:
             hours = "none" if newest is None else f"{(now - newest).total_seconds() / 3600:.1f} hours old"
@@ -251,7 +252,12 @@ class Backups:
             say=self._say,
             clock=self._clock,
         )
-        selection = {"targets": sorted(targets), "tags": sorted(tags), "kinds": sorted(kind.value for kind in kinds)}
+        selection = {
+            "targets": sorted(targets),
+            "tags": sorted(tags),
+            "kinds": sorted(kind.value for kind in kinds),
+            "is_whole": not targets and not tags and {Kind(name) for name in self.settings.include} <= set(kinds),
+        }
         if selected.not_deployed:
             selection["not_deployed"] = list(selected.not_deployed)
         order = Order(
@@ -304,7 +310,7 @@ class Backups:
 
     def find(self, text: str | None) -> str:
         """
-        Return the id of a snapshot: *text*, or the only one that begins so, or the newest.
+        Return the id of a snapshot: *text*, or the only one that begins so, or the newest of the whole portfolio.
 
         Raises:
             SnapshotNotFound: There is none.
@@ -314,7 +320,8 @@ class Backups:
         if text is None:
             if not ids:
                 raise SnapshotNotFound(f"{self.portfolio} has no snapshot", hint="Take one: `clodo backup create`.")
-            return ids[-1]
+            whole = [item.record.id for item in self.all() if item.record.is_whole]
+            return max(whole, default=ids[-1])
         found = [item for item in ids if item.startswith(text)]
         if text in ids or not found:
             # An unknown one may be in a vault all the same; whoever reads it will tell.
@@ -415,11 +422,7 @@ class Backups:
                 # A forged one that counts as newest would let good ones go.
                 manifest.raise_unless_trusted(self.trusted)
             held = {item.id for item in ours if self._is_held(item.id)}
-            decisions = decide(
-                [Kept(item.id, item.created_at, item.is_good and item.id not in wrong) for item in ours],
-                self.settings.keep,
-                held=held,
-            )
+            decisions = self._decide(ours, wrong, held)
             gone = {item.snapshot.id for item in decisions if not item.stays}
             if not dry_run:
                 gone = {snapshot for snapshot in sorted(gone) if self._withdraw(vault, snapshot)}
@@ -448,6 +451,16 @@ class Backups:
                     vault.delete_part(part.sha256)
                 self._audit("pruned", vault.name, {"snapshots": len(gone), "parts": len(unneeded)})
         return Pruned(vault.name, tuple(decisions), len(unneeded), sum(part.size for part in unneeded))
+
+    def _decide(self, manifests: Sequence[Manifest], wrong: Collection[str], held: Collection[str]) -> list[Decision]:
+        """A part of the portfolio never stands for the whole, nor for another part: each has its own hours and days."""
+        by_scope: dict[str, list[Kept]] = {}
+        for item in manifests:
+            scope = {name: item.selection.get(name) for name in ("is_whole", "targets", "tags", "kinds")}
+            kept = Kept(item.id, item.created_at, item.is_good and item.id not in wrong)
+            by_scope.setdefault("whole" if item.is_whole else json.dumps(scope), []).append(kept)
+        decisions = [one for kept in by_scope.values() for one in decide(kept, self.settings.keep, held=held)]
+        return sorted(decisions, key=lambda one: (one.snapshot.created_at, one.snapshot.id), reverse=True)
 
     def _is_held(self, snapshot: str) -> bool:
         # Whoever was killed holds nothing, also before his lock expires.
@@ -507,6 +520,7 @@ def record_of(manifest: Manifest, vault: str) -> SnapshotRecord:
         created_at=manifest.created_at,
         seconds=manifest.seconds,
         is_good=manifest.is_good,
+        is_whole=manifest.is_whole,
         exactness=Exactness(manifest.exactness).value,
         size=manifest.size,
         own_size=manifest.own_size,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-from clodo.backups.backups import Backups
+from clodo.backups.backups import Backups, Listed
 from clodo.backups.manifest import Kind, Manifest
 from clodo.backups.restoring.carrying_out import Work, carry_out, put_back
 from clodo.backups.restoring.journal import Journal
@@ -117,13 +117,16 @@ class Driller:
             return record
 
     def _newest_good(self, vault: str) -> str:
-        good = [item.record.id for item in self._backups.all() if item.is_good and item.record.vault == vault]
+        good = [item.record.id for item in self._backups.all() if self._may_drill(item, vault)]
         if not good:
             raise SnapshotNotFound(
                 f"The vault {vault} has no good snapshot of {self._backups.portfolio} to drill",
                 hint="Take one: `clodo backup create`.",
             )
         return good[-1]
+
+    def _may_drill(self, item: Listed, vault: str) -> bool:
+        return item.is_good and item.record.is_whole and item.record.vault == vault
 
     def _restore(self, manifest: Manifest, vault: str, guard: Callable[[], None]) -> int:
         archives = {(item.kind, item.id): item for item in manifest.archives if item.kind in DRILLED}

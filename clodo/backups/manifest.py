@@ -188,6 +188,11 @@ class Manifest:
         return not self.missing and self.exactness is Exactness.EXACT
 
     @property
+    def is_whole(self) -> bool:
+        """Was everything of the portfolio asked for? What is overwritten by a restore, for instance, is only a part."""
+        return bool(self.selection.get("is_whole"))
+
+    @property
     def size(self) -> int:
         """Bytes of all its archives, those of its parents included."""
         return sum(archive.size for archive in self.archives)

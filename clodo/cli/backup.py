@@ -100,7 +100,7 @@ def list_snapshots(
     List snapshots, oldest first, with when each was last proven.
 
     With --json: [{"id", "vault", "portfolio", "created_at", "seconds", "is_good", "exactness", "size", "own_size",
-    "archives", "missing", "verified_at", "verified_level", "found_wrong", "is_lost"}].
+    "archives", "missing", "verified_at", "verified_level", "found_wrong", "is_whole", "is_lost"}].
 
     Exit status: 0 listed, 2 bad configuration, 12 not authorised, 75 the vault can't be reached.
     """
@@ -367,7 +367,7 @@ def _state(item: Listed) -> str:
     if item.record.found_wrong:
         return "WRONG"
     if item.record.is_good:
-        return "good"
+        return "good" if item.record.is_whole else "partial"
     return "incomplete" if item.record.missing else item.record.exactness
 
 

@@ -239,6 +239,7 @@ snapshots = Table(
     Column("created_at", Moment, nullable=False),
     Column("seconds", Double, nullable=False),
     Column("is_good", Boolean, nullable=False),
+    Column("is_whole", Boolean, nullable=False),
     Column("exactness", String(20), nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("own_size", BigInteger, nullable=False),

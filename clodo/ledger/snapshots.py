@@ -24,6 +24,8 @@ class SnapshotRecord:
 
         is_good: Everything was in it, each database as it was at one moment.
 
+        is_whole: The whole portfolio was asked for, not some of its targets or kinds.
+
         exactness: exact or fuzzy.
 
         size, own_size: Bytes of all its archives, and of those that it brought itself.
@@ -49,6 +51,7 @@ class SnapshotRecord:
     verified_at: datetime | None = None
     verified_level: str | None = None
     found_wrong: str | None = None
+    is_whole: bool = True
 
 
 class Snapshots:

@@ -204,6 +204,23 @@ def test_a_manifest_under_another_id_is_noticed(fleet):
         fleet.open().verify(new.id, Level.HASHES)
 
 
+def test_a_part_never_stands_for_the_whole(fleet):
+    """A later snapshot of some kinds is not the newest one, quiets no alarm, and lets no whole one go."""
+    whole = fleet.back_up()
+    part = fleet.back_up(kinds=[Kind.KV])
+    backups = fleet.open()
+
+    assert (whole.is_whole, part.is_whole) == (True, False)
+    assert backups.find(None) == whole.id
+    with pytest.raises(BackupTooOld):
+        backups.raise_if_too_old(part.created_at + backups.settings.objective)
+    [pruned] = backups.prune(dry_run=True)
+    assert {one.snapshot.id: "newest good one" in one.reasons for one in pruned.decisions} == {
+        whole.id: True,
+        part.id: True,
+    }
+
+
 def test_a_snapshot_that_is_too_old_is_an_alarm(fleet):
     """Absence is an alarm too; so is a snapshot that was found wrong since."""
     backups = fleet.open()

@@ -16,6 +16,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.String(27), nullable=False),
         sa.Column("seconds", sa.Double, nullable=False),
         sa.Column("is_good", sa.Boolean, nullable=False),
+        sa.Column("is_whole", sa.Boolean, nullable=False),
         sa.Column("exactness", sa.String(20), nullable=False),
         sa.Column("size", sa.BigInteger, nullable=False),
         sa.Column("own_size", sa.BigInteger, nullable=False),
