@@ -140,7 +140,7 @@ def test_targets_and_tags_choose_what_is_backed_up(fleet):
     manifest = backups.create(fleet.account_of, tags=["money"], kinds=[Kind.KV])
 
     assert [archive.kind for archive in manifest.archives] == [Kind.KV]
-    assert manifest.selection == {"targets": [], "tags": ["money"], "kinds": ["kv"]}
+    assert manifest.selection == {"targets": [], "tags": ["money"], "kinds": ["kv"], "is_whole": False}
     with pytest.raises(NotFound, match="nothing to back up"):
         backups.create(fleet.account_of, kinds=[Kind.R2])
 
