@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from clodo.cli.options import JsonOption, ReasonOption, WorkspaceOption, YesOption
-from clodo.cli.output import ask, moment, raise_if_nobody_can_be_asked, say, show, show_json, show_table
+from clodo.cli.output import ask, moment, number_of, raise_if_nobody_can_be_asked, say, show, show_json, show_table
 from clodo.cli.session import open_ledger, open_workspace, prefect_for
 
 SnapshotArgument = Annotated[
@@ -270,7 +270,7 @@ def _show_restored(done: dict[str, Any], *, rebind: bool) -> None:
         )
     count = sum(item["items"] for item in restored["resources"])
     show(
-        f"Restored {len(restored['resources'])} resources, {count:,} rows and keys compared with the manifest,"
+        f"Restored {number_of(len(restored['resources']), 'resource')}, {count:,} rows and keys compared with the manifest,"
         f" in {restored['seconds']:.1f} s."
     )
 
