@@ -36,7 +36,7 @@ def test_a_plan_is_shown_and_only_that_is_done(shop, gone):
 
     (database,) = shop.account.result("GET", "/d1/database")
     assert database["uuid"] in done
-    assert "Restored 1 resources, 2 rows and keys compared with the manifest" in done
+    assert "Restored 1 resource, 2 rows and keys compared with the manifest" in done
     assert "clodo deploy shop@production" in said
     assert "AGE-SECRET-KEY" not in done + said
 
