@@ -270,8 +270,8 @@ def _show_restored(done: dict[str, Any], *, rebind: bool) -> None:
         )
     count = sum(item["items"] for item in restored["resources"])
     show(
-        f"Restored {number_of(len(restored['resources']), 'resource')}, {count:,} rows and keys compared with the manifest,"
-        f" in {restored['seconds']:.1f} s."
+        f"Restored {number_of(len(restored['resources']), 'resource')}, {count:,} rows and keys compared with the"
+        f" manifest, in {restored['seconds']:.1f} s."
     )
 
 
