@@ -21,6 +21,7 @@ from cloudflare.types.dns import record_response
 from cloudflare.types.kv import namespaces as sdk_kv_keys
 from cloudflare.types.kv.namespaces import key_bulk_get_response
 from cloudflare.types.queues import consumer as sdk_consumer
+from cloudflare.types.r2.buckets import object_list_response
 from cloudflare.types.ssl import certificate_pack_list_response as sdk_packs
 from cloudflare.types.workers import beta as sdk_beta
 from cloudflare.types.workers import scripts as sdk_scripts
@@ -49,6 +50,7 @@ from clodo.cloudflare import (
     domains,
     kv,
     queues,
+    r2,
     routes,
     schedules,
     scripts,
@@ -95,6 +97,7 @@ COUNTERPARTS: dict[type[Model], tuple[type[BaseModel], ...]] = {
     queues.Queue: (sdk_queues.Queue,),
     queues.Consumer: (sdk_consumer.MqWorkerConsumerResponse, sdk_consumer.MqHTTPConsumerResponse),
     queues.ConsumerSettings: (sdk_consumer.MqWorkerConsumerResponseSettings,),
+    r2.StoredObject: (object_list_response.ObjectListResponse,),
     routes.Route: (sdk_workers.RouteListResponse, sdk_workers.RouteCreateResponse),
     domains.Domain: (sdk_workers.DomainListResponse, sdk_workers.DomainUpdateResponse),
     schedules.Schedule: (schedule_get_response.Schedule,),

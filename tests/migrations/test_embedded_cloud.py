@@ -52,7 +52,7 @@ def test_a_failure_in_the_second_statement_leaves_nothing(cloudflare, folder, wr
 
     assert caught.value.message.startswith(f"{path}:3: statement 2 of 2 failed")
     assert "no such table: user" in caught.value.message
-    assert "nothing of it stayed" in caught.value.message
+    assert "the database was not touched" in caught.value.message
     tables = cloudflare.d1.query(
         database_id, "SELECT name FROM sqlite_master WHERE name NOT LIKE '%\\_cf\\_%' ESCAPE '\\'"
     )

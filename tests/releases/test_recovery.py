@@ -196,7 +196,7 @@ def test_a_deployment_that_somebody_made_meanwhile_is_kept(stage):
     outcome = only(stage.reconcile())
 
     assert outcome.ending is Ending.UNDONE
-    assert f"kept: the deployment that somebody else made meanwhile ({theirs})" in outcome.message
+    assert f"Kept: the deployment that somebody else made meanwhile ({theirs})" in outcome.message
     assert (stage.live_version, stage.crons) == (theirs, [])
     with pytest.raises(Refused, match=f"version {theirs} is live"):
         stage.release()
@@ -220,7 +220,7 @@ def test_undoing_a_first_deploy_removes_only_what_it_made(stage):
 
     assert outcome.ending is Ending.UNDONE
     assert "removed the Worker shop" in outcome.message
-    assert "kept: shop-orders: the schema of 0001_orders.sql, which no version used before" in outcome.message
+    assert "Kept: shop-orders: the schema of 0001_orders.sql, which no version used before" in outcome.message
     assert stage.query("SELECT item FROM older") == [{"item": "kept"}]
     assert stage.account.visit(zone, "/other/x").status_code == 200
     assert [script["id"] for script in stage.api("GET", "/workers/scripts")] == ["other"]
