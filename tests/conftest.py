@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -33,6 +34,17 @@ def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_refuse_network)
+
+
+# Whole rehearsals take longest, and there are few in a file; left to the end they would keep one worker busy alone.
+_LONG_FIRST = ("demo", "cli", "deployments", "releases", "secrets", "backups", "wrangler")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the rooms whose tests take longest."""
+    here = Path(__file__).parent
+    ranks = {room: rank for rank, room in enumerate(_LONG_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path.relative_to(here).parts[0], len(ranks)))
 
 
 @pytest.fixture(scope="session")
