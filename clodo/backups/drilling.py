@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from clodo.backups.backups import Backups, Listed
-from clodo.backups.manifest import Kind, Manifest
+from clodo.backups.manifest import Archive, Kind, Manifest
 from clodo.backups.restoring.carrying_out import Work, carry_out, put_back
 from clodo.backups.restoring.journal import Journal
 from clodo.backups.restoring.plan import Plan, Step, Wish
@@ -131,7 +131,12 @@ class Driller:
     def _restore(self, manifest: Manifest, vault: str, guard: Callable[[], None]) -> int:
         archives = {(item.kind, item.id): item for item in manifest.archives if item.kind in DRILLED}
         wish = Wish(snapshot=manifest.id, vault=vault, account=self._block)
-        drawn = draw_plan(manifest, vault, wish, self._accounts)
+        place = self._backups.vault(vault)
+
+        def opened(archive: Archive) -> Source:
+            return source_of(place, manifest, archive, self._backups.identities)
+
+        drawn = draw_plan(manifest, vault, wish, self._accounts, opened)
         number = secrets.token_hex(3)
         steps = tuple(
             replace(step, name=f"{self._prefix}{number}-{index}")
@@ -144,8 +149,7 @@ class Driller:
             return self._client(step.account_id).with_lane(Lane.BACKUP).with_guard(guard)
 
         def source(step: Step) -> Source:
-            archive = archives[step.kind, step.source_id]
-            return source_of(self._backups.vault(vault), manifest, archive, self._backups.identities)
+            return opened(archives[step.kind, step.source_id])
 
         work = Work(
             client=client,

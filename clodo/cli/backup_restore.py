@@ -73,16 +73,19 @@ def restore(
     """
     Restore a snapshot: into new databases, namespaces and buckets, or in place.
 
+    The records of a zone are put into the zone that is there when it is named, as in --only dns/example.com. Those that
+    the snapshot doesn't have stay, or go with --in-place.
+
     Shows a plan first, and asks. What comes back is compared with the manifest, table by table and key by key; when it
     isn't what was backed up, or anything else fails, everything is put back. A restore that was killed goes on when the
     same command is run again.
 
     With --json: {"plan": {"fingerprint", "snapshot", "vault", "taken_at", "table", "prefix", "steps": [{"kind", "way",
     "source_id", "source", "account_id", "name", "there_id", "there", "was_there", "items", "bytes", "seconds",
-    "requests", "bookmark", "targets", "risks"}], "seconds", "requests", "left"}, "restored": {"snapshot", "vault",
-    "resources": [{"kind", "way", "source", "source_id", "name", "id", "account_id", "items", "expired", "seconds",
-    "bookmark_before", "targets"}], "safety", "seconds", "was_resumed"}, "rebound": [{"target", "binding", "resource",
-    "id", "diff"}]}. "restored" is null with --dry-run.
+    "requests", "bookmark", "targets", "risks", "changes"}], "seconds", "requests", "left"}, "restored": {"snapshot",
+    "vault", "resources": [{"kind", "way", "source", "source_id", "name", "id", "account_id", "items", "expired",
+    "seconds", "bookmark_before", "targets"}], "safety", "seconds", "was_resumed"}, "rebound": [{"target", "binding",
+    "resource", "id", "diff"}]}. "restored" is null with --dry-run.
 
     Exit status: 0 restored and verified, 1 failed (and put back, unless it says otherwise), 2 bad configuration or
     usage, 4 refused (declined, stale, a name is taken), 10 no such snapshot or nothing in it, 11 locked, 12 not
@@ -229,6 +232,8 @@ def _show_plan(drawn: dict[str, Any], *, to: Any) -> None:
         for step in drawn["steps"]:
             to(f"{step['way']} {step['kind']}/{step['name']} from {step['source']}: {step['items']:,} items")
     for step in drawn["steps"]:
+        for change in step["changes"]:
+            to(f"{step['kind']}/{step['name']}: {change}")
         for risk in step["risks"]:
             to(f"{step['kind']}/{step['name']}: {risk}")
     for item in drawn["left"]:

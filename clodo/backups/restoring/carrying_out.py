@@ -20,6 +20,7 @@ from clodo.backups.restoring.databases import (
     write_database,
 )
 from clodo.backups.restoring.journal import Journal
+from clodo.backups.restoring.merging import MERGEABLE, merge, take_back
 from clodo.backups.restoring.namespaces import Pairs, pairs_of, verify_namespace, write_namespace
 from clodo.backups.restoring.plan import Step, Way
 from clodo.backups.restoring.sources import Source
@@ -93,6 +94,8 @@ def carry_out(step: Step, journal: Journal, work: Work) -> None:
     began = work.clock.monotonic()
     if step.way is Way.TRAVEL:
         _travel(step, journal, work)
+    elif step.kind in MERGEABLE:
+        _raise_if_wrong(step.label, merge(step, journal, work.client(step), work.source(step), work.say))
     elif step.kind is Kind.D1:
         _database(step, journal, work)
     elif step.kind is Kind.R2:
@@ -117,6 +120,8 @@ def put_back(step: Step, journal: Journal, work: Work) -> str:
     if step.way is Way.CREATE:
         _delete_made(step, noted, cloudflare, work)
         return ""
+    if step.kind in MERGEABLE:
+        return take_back(step, journal, cloudflare, work.source(step), work.say)
     if step.kind is Kind.D1:
         return _travel_back(step, noted, cloudflare, work)
     source = work.safety_source(step, str(noted["safety"]))

@@ -96,6 +96,7 @@ def _plan(found: Mapping[str, Any]) -> Plan:
                 "way": Way(step["way"]),
                 "targets": tuple(step["targets"]),
                 "risks": tuple(step["risks"]),
+                "changes": tuple(step["changes"]),
             }
         )
         for step in found["steps"]

@@ -20,6 +20,8 @@ class Way(StrEnum):
     """Into a resource that isn't there yet."""
     OVERWRITE = "overwrite"
     """Into the one that is there, after a safety snapshot."""
+    MERGE = "merge"
+    """Likewise, and what the snapshot doesn't have stays."""
     TRAVEL = "travel"
     """By Time Travel, in place, after a safety snapshot."""
 
@@ -32,7 +34,7 @@ class Wish:
     Attributes:
         snapshot: Its id or how that begins; the newest by default.
 
-        only: Labels (``d1/shop``) or names; everything that can be restored when empty.
+        only: Labels (``d1/shop``) or names; when empty, everything that can be restored into something new.
 
         in_place: Overwrite what is there.
 
@@ -83,6 +85,8 @@ class Step:
         seconds, requests: Estimated.
 
         targets: Whose bindings named the source.
+
+        changes: Of what is merged into: each change, for a person.
     """
 
     kind: Kind
@@ -101,6 +105,7 @@ class Step:
     bookmark: str | None = None
     targets: tuple[str, ...] = ()
     risks: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -114,7 +119,11 @@ class Step:
 
     def to_json(self) -> dict[str, Any]:
         """Return it for scripts."""
-        return asdict(self) | {"targets": list(self.targets), "risks": list(self.risks)}
+        return asdict(self) | {
+            "targets": list(self.targets),
+            "risks": list(self.risks),
+            "changes": list(self.changes),
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from clodo.backups.manifest import Archive, Exactness, Kind, Manifest
 from clodo.backups.restoring.databases import contents_of
+from clodo.backups.restoring.merging import MERGEABLE, preview
 from clodo.backups.restoring.namespaces import BATCH_PAIRS
 from clodo.backups.restoring.plan import Plan, Step, Way, Wish
+from clodo.backups.restoring.sources import Source
 from clodo.backups.selection import AccountView, choose_targets, select_resources
 from clodo.cloudflare.client import Cloudflare
 from clodo.errors import BadUsage, DatabaseNotFound, NotFound, Refused
 from clodo.workspace.targets import Target
 from clodo.workspace.workspace import Workspace
 
-RESTORABLE = (Kind.D1, Kind.KV, Kind.R2)
-_BY_HAND = {
-    Kind.DNS: "records are not restored by Clodo: docs/backups.md shows how to read them",
-    Kind.WORKER: "a Worker comes back by releasing it: `clodo deploy`",
-}
+RENEWABLE = (Kind.D1, Kind.KV, Kind.R2)
+"""What comes back as something new; anything else is put into what is there, when it is asked for."""
+
 _BYTES_PER_SECOND = 8_000_000
 _SECONDS_PER_REQUEST = 0.1
 
@@ -55,11 +55,17 @@ class Accounts(Protocol):
         ...
 
 
-def draw_plan(manifest: Manifest, vault: str, wish: Wish, accounts: Accounts) -> Plan:
+def draw_plan(
+    manifest: Manifest, vault: str, wish: Wish, accounts: Accounts, source: Callable[[Archive], Source]
+) -> Plan:
     """
     Compare a snapshot with what is there.
 
+    Args:
+        source: Opens the archives of what is merged into; others are not read.
+
     Raises:
+        IdentityMissing: No key here opens what has to be read.
         NotFound: The snapshot has nothing of what was asked for.
         BadUsage: A table, prefix or name is asked for, and not exactly one resource.
         Refused: A name that was asked for is taken.
@@ -70,19 +76,23 @@ def draw_plan(manifest: Manifest, vault: str, wish: Wish, accounts: Accounts) ->
             "Buckets are restored into new ones only, and one is among what was chosen",
             hint="Name what is to be overwritten by --only, and restore the bucket without --in-place.",
         )
-    left = tuple(
-        (item.label, _BY_HAND[item.kind])
-        for item in manifest.archives
-        if item.kind not in RESTORABLE and "pack_of" not in item.facts and (not wish.only or _is_named(item, wish.only))
-    )
+    left = tuple(_left(manifest, wish))
     if not chosen:
+        reason = f": {left[0][0]}: {left[0][1]}" if left else ""
         raise NotFound(
-            f"{manifest.id} holds nothing that can be restored" + (f" by the name {wish.only[0]}" if wish.only else ""),
+            f"{manifest.id} holds nothing that can be restored"
+            + (f" by the name {wish.only[0]}" if wish.only else "")
+            + reason,
             hint=f"`clodo backup show {manifest.id}` lists what is in it.",
         )
     _raise_unless_one(chosen, wish)
     names = _Names()
-    steps = tuple(_step(archive, wish, accounts, names) for archive in chosen)
+    steps = tuple(
+        _merging_step(archive, wish, accounts, source(archive))
+        if archive.kind in MERGEABLE
+        else _step(archive, wish, accounts, names)
+        for archive in chosen
+    )
     return Plan(manifest.id, vault, manifest.created_at, steps, wish.table, wish.prefix, left)
 
 
@@ -156,14 +166,35 @@ class _Names:
 
 
 def _chosen(manifest: Manifest, wish: Wish) -> list[Archive]:
-    known = [item for item in manifest.archives if item.kind in RESTORABLE and "pack_of" not in item.facts]
+    known = [item for item in manifest.archives if _may_come_back(item)]
     unknown = [name for name in wish.only if not any(_is_named(item, (name,)) for item in manifest.archives)]
     if unknown:
         raise NotFound(
             f'{manifest.id} has nothing called "{unknown[0]}"',
             hint="It has: " + ", ".join(item.label for item in known) + ".",
         )
-    return [item for item in known if not wish.only or _is_named(item, wish.only)]
+    return [item for item in known if _is_chosen(item, wish)]
+
+
+def _may_come_back(archive: Archive) -> bool:
+    return archive.kind in MERGEABLE or (archive.kind in RENEWABLE and "pack_of" not in archive.facts)
+
+
+def _is_chosen(archive: Archive, wish: Wish) -> bool:
+    if archive.kind in MERGEABLE:
+        # Into something that is in use: nobody gets that who didn't spell it out.
+        return bool({archive.label, archive.id} & set(wish.only))
+    return not wish.only or _is_named(archive, wish.only)
+
+
+def _left(manifest: Manifest, wish: Wish) -> Iterable[tuple[str, str]]:
+    for item in manifest.archives:
+        if "pack_of" in item.facts or (wish.only and not _is_named(item, wish.only)):
+            continue
+        if item.kind in MERGEABLE and not _is_chosen(item, wish):
+            yield item.label, f"it changes what is in use, so it is restored when asked for: --only {item.label}"
+        elif not _may_come_back(item):
+            yield item.label, "a Worker comes back by releasing it: `clodo deploy`"
 
 
 def _is_named(archive: Archive, names: Iterable[str]) -> bool:
@@ -180,8 +211,36 @@ def _raise_unless_one(chosen: Sequence[Archive], wish: Wish) -> None:
     unknown = [old for old, _ in wish.rename if not any(_is_named(item, (old,)) for item in chosen)]
     if unknown:
         raise BadUsage(f'"{unknown[0]}" is to be called otherwise, and is not restored')
+    fixed = [item.label for item in chosen if item.kind in MERGEABLE]
+    if fixed and (wish.rename or wish.account):
+        raise BadUsage(f"{fixed[0]} is restored where it was, under its name", hint="Leave --as and --account away.")
     if wish.rename and wish.in_place:
         raise BadUsage("What is overwritten in place keeps its name", hint="Leave --as or --in-place away.")
+
+
+def _merging_step(archive: Archive, wish: Wish, accounts: Accounts, source: Source) -> Step:
+    cloudflare = accounts.client(archive.account_id)
+    found = preview(archive.kind, cloudflare, archive.id, source, exact=wish.in_place)
+    lines = found.changes.lines
+    requests = 2 * archive.requests + len(lines)
+    return Step(
+        kind=archive.kind,
+        way=Way.OVERWRITE if wish.in_place else Way.MERGE,
+        source_id=archive.id,
+        source=archive.name,
+        account_id=archive.account_id,
+        name=archive.name,
+        there_id=archive.id,
+        there=found.changes.summary,
+        was_there=True,
+        items=found.items,
+        bytes=archive.plain_size,
+        seconds=round(1 + requests * _SECONDS_PER_REQUEST, 1),
+        requests=requests,
+        targets=archive.targets,
+        risks=("what it changes takes effect at once",) if lines else (),
+        changes=lines,
+    )
 
 
 def _step(archive: Archive, wish: Wish, accounts: Accounts, names: _Names) -> Step:

@@ -229,7 +229,14 @@ class Restorer:
         if wish.at is not None:
             return draw_journey(self._workspace, wish, wish.at, self._accounts)
         manifest = self._backups.manifest(str(wish.snapshot), vault=wish.vault)
-        return draw_plan(manifest, str(wish.vault), wish, self._accounts)
+        vault, identities = self._backups.vault(wish.vault), self._backups.identities
+        return draw_plan(
+            manifest,
+            str(wish.vault),
+            wish,
+            self._accounts,
+            lambda archive: source_of(vault, manifest, archive, identities),
+        )
 
     def _work(self, wish: Wish, plan: Plan, lock: Lock) -> Work:
         manifest = self._backups.manifest(plan.snapshot, vault=plan.vault) if plan.snapshot else None
