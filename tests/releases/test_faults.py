@@ -276,7 +276,7 @@ class Rehearsal:
         else:
             assert new == set(), f"{type(ended).__name__} before anything was begun, yet applied: {new}"
         if isinstance(ended, ReleaseFailed):
-            told = set(re.findall(r"\d{4}_state\.sql", ended.message.partition("kept: ")[2]))
+            told = set(re.findall(r"\d{4}_state\.sql", ended.message.lower().partition("kept: ")[2]))
             assert told == new, f"kept {new}, but said: {ended.message}"
 
     def _wanted(self) -> dict[str, Any]:
