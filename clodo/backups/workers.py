@@ -81,7 +81,7 @@ class WorkerResource:
             found[what] = self._read(path)
             yield to_line(what, found[what])
         self._secrets = len(found["secrets"])
-        for version in _live_versions(found["deployments"]):
+        for version in live_versions(found["deployments"]):
             self._versions += 1
             yield to_line("version", self._read("/versions/{}", version))
         self._requests += 1
@@ -100,7 +100,7 @@ class WorkerResource:
         return self.cloudflare.originals.worker(self.id, path, *parts)
 
 
-def _live_versions(deployments: Any) -> list[str]:
-    """Return the versions of the newest deployment, which is the first."""
+def live_versions(deployments: Any) -> list[str]:
+    """Return the versions of the newest of a Worker's deployments, which is the first."""
     listed = deployments.get("deployments", []) if isinstance(deployments, dict) else deployments or []
     return [str(share["version_id"]) for share in listed[0].get("versions", [])] if listed else []

@@ -1,4 +1,4 @@
-"""Resources that always stay, such as zones: what a snapshot has is put into them, verified, and taken back."""
+"""Resources that always stay, zones and Workers: what a snapshot has is put into them, verified, and taken back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from clodo.backups.manifest import Kind
 from clodo.backups.restoring.journal import Journal
 from clodo.backups.restoring.plan import Step, Way
 from clodo.backups.restoring.sources import Source
+from clodo.backups.restoring.workers import (
+    compare_states,
+    compare_states_back,
+    read_state,
+    state_of,
+    write_state,
+)
 from clodo.backups.restoring.zones import compare_back, compare_records, records_of, write_records
 from clodo.cloudflare.client import Cloudflare
 from clodo.errors import OutcomeUnknown, PlanIsStale
@@ -30,6 +37,11 @@ class Changes(Protocol):
         """How many of each, for a person."""
         ...
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else is otherwise than in the snapshot, and how it comes back."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Mergeable:
@@ -37,33 +49,41 @@ class Mergeable:
     A kind of resource that is merged into: what there is of it, as JSON, and how it is changed.
 
     Attributes:
-        read: Says what an account has.
-
         parse: Says what an archive has.
+
+        read: Says what an account has of that.
 
         count: How many things that are.
 
-        compare: Says what makes the second of two the first; the third argument: what else there is goes.
+        compare: Says what makes the second of two the first; last: whether what else there is goes.
 
         compare_back: Says what takes changes back in what is there now, and what has to stay.
     """
 
-    read: Callable[[Cloudflare, str], Any]
     parse: Callable[[Iterator[bytes]], Any]
+    read: Callable[[Cloudflare, str, Any], Any]
     count: Callable[[Any], int]
-    compare: Callable[[Any, Any, bool], Any]
+    compare: Callable[[str, Any, Any, bool], Any]
     compare_back: Callable[[Any, Any], tuple[Any, list[str]]]
     write: Callable[[Cloudflare, str, Any], None]
 
 
 MERGEABLE: Mapping[Kind, Mergeable] = {
     Kind.DNS: Mergeable(
-        read=lambda cloudflare, zone_id: list(cloudflare.originals.dns_records(zone_id)),
         parse=records_of,
+        read=lambda cloudflare, zone_id, wanted: list(cloudflare.originals.dns_records(zone_id)),
         count=len,
-        compare=lambda wanted, there, exact: compare_records(wanted, there, exact=exact),
+        compare=lambda zone_id, wanted, there, exact: compare_records(wanted, there, exact=exact),
         compare_back=compare_back,
         write=write_records,
+    ),
+    Kind.WORKER: Mergeable(
+        parse=state_of,
+        read=read_state,
+        count=lambda wanted: len(wanted["values"]),
+        compare=lambda worker, wanted, there, exact: compare_states(worker, wanted, there, exact=exact),
+        compare_back=compare_states_back,
+        write=write_state,
     ),
 }
 
@@ -83,11 +103,11 @@ def preview(kind: Kind, cloudflare: Cloudflare, ident: str, source: Source, *, e
     Raises:
         IdentityMissing: No key here opens the archive.
         SnapshotDamaged: It is not what was written.
-        ZoneNotFound: The account has no such zone.
+        ZoneNotFound, WorkerNotFound: The account has no such zone or Worker.
     """
     how = MERGEABLE[kind]
     wanted = how.parse(source.chunks())
-    return Preview(how.count(wanted), how.compare(wanted, how.read(cloudflare, ident), exact))
+    return Preview(how.count(wanted), how.compare(ident, wanted, how.read(cloudflare, ident, wanted), exact))
 
 
 def merge(step: Step, journal: Journal, cloudflare: Cloudflare, source: Source, say: Say) -> list[str]:
@@ -103,8 +123,8 @@ def merge(step: Step, journal: Journal, cloudflare: Cloudflare, source: Source, 
     """
     how, ident, is_exact = MERGEABLE[step.kind], str(step.there_id), step.way is Way.OVERWRITE
     wanted = how.parse(source.chunks())
-    there = how.read(cloudflare, ident)
-    changes = how.compare(wanted, there, is_exact)
+    there = how.read(cloudflare, ident, wanted)
+    changes = how.compare(ident, wanted, there, is_exact)
     if not journal.of(step).get("state"):
         if changes.lines != step.changes:
             raise PlanIsStale(
@@ -119,7 +139,8 @@ def merge(step: Step, journal: Journal, cloudflare: Cloudflare, source: Source, 
     except OutcomeUnknown as error:
         say(f"{step.label}: {error.message}; reading tells")
     journal.note(step, state="written", items=how.count(wanted))
-    return [f"not done: {line}" for line in how.compare(wanted, how.read(cloudflare, ident), is_exact).lines]
+    found = how.compare(ident, wanted, how.read(cloudflare, ident, wanted), is_exact)
+    return [f"not done: {line}" for line in found.lines]
 
 
 def take_back(step: Step, journal: Journal, cloudflare: Cloudflare, source: Source, say: Say) -> str:
@@ -130,13 +151,14 @@ def take_back(step: Step, journal: Journal, cloudflare: Cloudflare, source: Sour
         What is not as before; empty when all is.
     """
     how, ident, is_exact = MERGEABLE[step.kind], str(step.there_id), step.way is Way.OVERWRITE
-    planned = how.compare(how.parse(source.chunks()), journal.of(step)["before"], is_exact)
-    back, stays = how.compare_back(planned, how.read(cloudflare, ident))
+    wanted = how.parse(source.chunks())
+    planned = how.compare(ident, wanted, journal.of(step)["before"], is_exact)
+    back, stays = how.compare_back(planned, how.read(cloudflare, ident, wanted))
     try:
         how.write(cloudflare, ident, back)
     except OutcomeUnknown as error:
         say(f"{step.label}: {error.message}; reading tells")
-    left, _ = how.compare_back(planned, how.read(cloudflare, ident))
+    left, _ = how.compare_back(planned, how.read(cloudflare, ident, wanted))
     problems = [*stays, *(f"not done: {line}" for line in left.lines)]
     if not problems:
         say(f"{step.label}: is as it was before")

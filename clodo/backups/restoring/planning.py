@@ -18,9 +18,6 @@ from clodo.errors import BadUsage, DatabaseNotFound, NotFound, Refused
 from clodo.workspace.targets import Target
 from clodo.workspace.workspace import Workspace
 
-RENEWABLE = (Kind.D1, Kind.KV, Kind.R2)
-"""What comes back as something new; anything else is put into what is there, when it is asked for."""
-
 _BYTES_PER_SECOND = 8_000_000
 _SECONDS_PER_REQUEST = 0.1
 
@@ -166,7 +163,7 @@ class _Names:
 
 
 def _chosen(manifest: Manifest, wish: Wish) -> list[Archive]:
-    known = [item for item in manifest.archives if _may_come_back(item)]
+    known = [item for item in manifest.archives if "pack_of" not in item.facts]
     unknown = [name for name in wish.only if not any(_is_named(item, (name,)) for item in manifest.archives)]
     if unknown:
         raise NotFound(
@@ -174,10 +171,6 @@ def _chosen(manifest: Manifest, wish: Wish) -> list[Archive]:
             hint="It has: " + ", ".join(item.label for item in known) + ".",
         )
     return [item for item in known if _is_chosen(item, wish)]
-
-
-def _may_come_back(archive: Archive) -> bool:
-    return archive.kind in MERGEABLE or (archive.kind in RENEWABLE and "pack_of" not in archive.facts)
 
 
 def _is_chosen(archive: Archive, wish: Wish) -> bool:
@@ -189,12 +182,10 @@ def _is_chosen(archive: Archive, wish: Wish) -> bool:
 
 def _left(manifest: Manifest, wish: Wish) -> Iterable[tuple[str, str]]:
     for item in manifest.archives:
-        if "pack_of" in item.facts or (wish.only and not _is_named(item, wish.only)):
+        if wish.only and not _is_named(item, wish.only):
             continue
         if item.kind in MERGEABLE and not _is_chosen(item, wish):
             yield item.label, f"it changes what is in use, so it is restored when asked for: --only {item.label}"
-        elif not _may_come_back(item):
-            yield item.label, "a Worker comes back by releasing it: `clodo deploy`"
 
 
 def _is_named(archive: Archive, names: Iterable[str]) -> bool:
@@ -238,7 +229,7 @@ def _merging_step(archive: Archive, wish: Wish, accounts: Accounts, source: Sour
         seconds=round(1 + requests * _SECONDS_PER_REQUEST, 1),
         requests=requests,
         targets=archive.targets,
-        risks=("what it changes takes effect at once",) if lines else (),
+        risks=(*(("what it changes takes effect at once",) if lines else ()), *found.changes.notes),
         changes=lines,
     )
 

@@ -59,9 +59,14 @@ class ZoneChanges:
             parts.append(f"{len(self.deleted)} to delete")
         if self.extra:
             parts.append(f"{self.extra} not in the snapshot")
-        if self.managed:
-            parts.append(f"{self.managed} kept by Cloudflare")
         return ", ".join(parts)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else is otherwise than in the snapshot, and how it comes back."""
+        if not self.managed:
+            return ()
+        return (f"{self.managed} records are kept by Cloudflare itself: release the Worker of the custom domain",)
 
     def batches(self) -> Iterator[dict[str, list[dict[str, Any]]]]:
         """Yield them as the API takes them, deletions first."""
