@@ -73,8 +73,8 @@ def restore(
     """
     Restore a snapshot: into new databases, namespaces and buckets, or in place.
 
-    The records of a zone, and routes, schedules and settings of a Worker, are put into what is there when it is named, as
-    in --only dns/example.com or --only worker/shop. What the snapshot doesn't have stays, or goes with --in-place.
+    The records of a zone, and routes, schedules and settings of a Worker, are put into what is there when it is named,
+    as in --only dns/example.com or --only worker/shop. What the snapshot doesn't have stays, or goes with --in-place.
 
     Shows a plan first, and asks. What comes back is compared with the manifest, table by table and key by key; when it
     isn't what was backed up, or anything else fails, everything is put back. A restore that was killed goes on when the
