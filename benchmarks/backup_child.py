@@ -77,6 +77,7 @@ def main() -> None:
             table["rows"] for archive in manifest.archives for table in archive.facts.get("tables", {}).values()
         ),
         "is_good": manifest.is_good,
+        "parts": [part.sha256 for part in manifest.archives[0].parts],
     }
     sys.stdout.write(json.dumps(answer))
 

@@ -1,4 +1,4 @@
-"""Backups against curl, zstd and age on the same rows; memory; an unchanged second one; and requests for KV."""
+"""Backups against curl, zstd and age on the same rows, and back; memory; an unchanged second one; requests for KV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pyrage
 
-from benchmarks import rollbacks
+from benchmarks import restores, rollbacks
 from benchmarks.clouds import Cloud, start_cloud
 from benchmarks.emulator import Figure
 from clodo.cloudflare.budget import POLICY, Lane
@@ -53,6 +53,7 @@ Say = Callable[[str], None]
 def measure(say: Say, *, megabytes: int, keys: int) -> list[Figure]:
     """Measure a database of *megabytes* and a namespace of *keys*."""
     _raise_unless_installed()
+    restores.raise_unless_installed()
     toolchain = install(Settings.from_environment())
     with tempfile.TemporaryDirectory(prefix="clodo-benchmark-") as temporary:
         folder = Path(temporary)
@@ -78,6 +79,9 @@ def _measure(say: Say, cloud: Cloud, client: httpx.Client, folder: Path, *, mega
     say(f"clodo: {first['seconds']:.1f} s, {first['peak_bytes'] / MIB:.0f} MiB, {first['requests']} requests")
     second = _back_up(cloud, root, "d1")
     say(f"unchanged: {second['seconds']:.2f} s, {second['new_bytes']:,} bytes")
+    key = folder / "identity.txt"
+    key.write_text(f"{identity}\n")
+    restored = restores.measure(say, cloud, client, root, key, parts=first["parts"], rows=rows, size=size)
     _fill_namespace(cloud, client, namespace, keys)
     kv = _back_up(cloud, root, "kv")
     floor = -(-keys // 1000) + -(-keys // 100)
@@ -113,6 +117,7 @@ def _measure(say: Say, cloud: Cloud, client: httpx.Client, folder: Path, *, mega
             second["seconds"] <= MAX_UNCHANGED_SECONDS and share <= MAX_UNCHANGED_SHARE,
             {"seconds": second["seconds"], "share": share},
         ),
+        *restored,
         Figure(
             f"KV of {keys:,} keys: requests against the API's floor",
             f"{kv['requests']} against {floor} ({kv['seconds']:.1f} s)",

@@ -40,7 +40,8 @@ HOW_BACKUPS_ARE_MEASURED = """\
 The embedded cloud runs beside both. By hand: one curl that keeps its connection fetches pages of 5,000 rows as JSON,
 through `zstd -3` and `age` into a file. Clodo: the process that takes the snapshot, from its first request to the
 published manifest; memory is its resident set at the peak. Its archive restores with `age -d | zstd -d | sqlite3`,
-which what curl fetched does not. A rollback is
+which what curl fetched does not. A restore is measured from the plan to the last row compared with the manifest, into a
+new database of the cloud; the three commands make a file, and compare nothing. A rollback is
 what Clodo sends for one (what is live, the version, a deployment, a look at it) and a request of the Worker that the
 version before answers; the cloud counts requests as Cloudflare does, and serves both on the same two cores."""
 
