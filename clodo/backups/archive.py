@@ -218,6 +218,8 @@ class Source:
         """Return up to *size* bytes; none at the end."""
         try:
             while not self._held:
+                # An empty view would hold the whole chunk that it is the end of.
+                self._held = memoryview(b"")
                 chunk = next(self._chunks, None)
                 if chunk is None:
                     return b""

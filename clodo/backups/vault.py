@@ -196,6 +196,8 @@ class Vault:
             content = self._read_part(part, f"{archive.label}, part {number} of {len(archive.parts)}")
             whole.update(content)
             yield content
+            # Otherwise it would be held until the next part is here.
+            del content
         if whole.hexdigest() != archive.sha256:
             raise SnapshotDamaged(f"{archive.label}: its parts are whole, but not in the order they were written in")
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import weakref
 
 import pyrage
 import pytest
@@ -129,3 +130,27 @@ def test_memory_does_not_grow_with_the_archive(tmp_path):
     )
 
     assert int(done.stdout) * (1 if sys.platform == "darwin" else 1024) < 40 << 20
+
+
+class Chunk(bytearray):
+    """A chunk that tells whether anybody still holds it."""
+
+
+def test_a_chunk_is_let_go_before_the_next_one_is_asked_for(tmp_path, identity):
+    """Parts of a vault are 8 MiB each: two of them at once are what a small machine may not have."""
+    file, _ = sealed(tmp_path, identity, [os.urandom(300_000)])
+    content = file.read_bytes()
+    held: list[bool] = []
+
+    def chunks():
+        for start in range(0, len(content), 100_000):
+            chunk = Chunk(content[start : start + 100_000])
+            reference = weakref.ref(chunk)
+            yield chunk
+            del chunk
+            held.append(reference() is not None)
+
+    size = sum(map(len, unseal(chunks(), [identity])))
+
+    assert size == 300_000
+    assert held == [False] * 4
