@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from clodo.backups.manifest import Kind
 from clodo.backups.restoring.plan import Way, Wish
-from clodo.backups.restoring.workers import compare_states, compare_states_back, read_state
+from clodo.backups.restoring.workers import WorkerChanges, compare_states, compare_states_back, read_state
 from clodo.cloudflare.settings import UnversionedSettings
-from clodo.errors import ClodoError, WorkerNotFound
+from clodo.errors import ApiRefused, ClodoError, LockLost, WorkerNotFound
 from tests.backups.restores import restorer
 
 
@@ -116,6 +116,64 @@ def test_a_restore_that_fails_midway_is_taken_back(worker, method, path, nth):
     worker.account.cloud.clear_faults(armed)
     assert struck
     assert state(worker) == late
+
+
+def die_at(write):
+    """Return a check that leaves everything as it is before the given write, as a crash would."""
+    calls = iter(range(1, 100))
+
+    def check():
+        if next(calls) == write:
+            raise LockLost("taken over")
+
+    return check
+
+
+@pytest.mark.parametrize("write", [1, 3, 5])
+def test_a_restore_that_died_goes_on(worker, write):
+    """Some of it was written: the same command does the rest."""
+    before = state(worker)["values"]
+    manifest = worker.back_up(kinds=[Kind.WORKER])
+    change(worker)
+    wanted = wish(snapshot=manifest.id, in_place=True)
+    with pytest.raises(LockLost):
+        restorer(worker, check=die_at(write)).restore(wanted)
+    assert state(worker)["values"] != before
+
+    restored = restorer(worker).restore(wanted)
+
+    assert restored.was_resumed
+    assert state(worker)["values"] == before
+
+
+def test_a_restore_that_died_and_then_fails_is_taken_back_to_the_very_beginning(worker):
+    """What the first run wrote is taken back too."""
+    manifest = worker.back_up(kinds=[Kind.WORKER])
+    change(worker)
+    late = state(worker)["values"]
+    wanted = wish(snapshot=manifest.id, in_place=True)
+    with pytest.raises(LockLost):
+        restorer(worker, check=die_at(4)).restore(wanted)
+    armed = worker.account.cloud.add_fault("/workers/routes", method="POST", status=400, code=10021, message="no")
+
+    with pytest.raises(ApiRefused):
+        restorer(worker).restore(wanted)
+
+    worker.account.cloud.clear_faults(armed)
+    assert state(worker)["values"] == late
+
+
+def test_what_somebody_changed_meanwhile_stays_and_is_named():
+    """Taking back touches only values that are still as the restore left them."""
+    planned = WorkerChanges(
+        (("schedules", ["a"], ["b"]), ("setting logpush", False, True), ("route z x/*", None, "shop"))
+    )
+    now = {"values": {"schedules": ["c"], "setting logpush": True, "route z x/*": "other"}}
+
+    back, stays = compare_states_back(planned, now)
+
+    assert back.values == (("setting logpush", True, False),)
+    assert stays == ["schedules: somebody changed it meanwhile", "route z x/*: somebody changed it meanwhile"]
 
 
 def test_a_worker_that_is_gone_is_released_first(worker):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from clodo.backups.manifest import Kind
 from clodo.backups.restoring.plan import Way, Wish
-from clodo.backups.restoring.zones import body_of, compare_back, compare_records
+from clodo.backups.restoring.zones import ZoneChanges, body_of, compare_back, compare_records
 from clodo.errors import ApiRefused, BadUsage, ClodoError, NotFound, PlanIsStale
 from tests.backups.restores import restorer
 
@@ -173,6 +173,20 @@ def test_what_cloudflare_keeps_itself_is_left_alone():
 
     assert (made.lines, made.managed) == ((), 1)
     assert deleted.lines == ()
+
+
+def test_what_somebody_changed_meanwhile_stays_and_is_named():
+    """Taking back touches only records that are still as the restore left them."""
+    first, second, third = ({"id": i, "type": "A", "name": f"{i}.example", "content": "1"} for i in "abc")
+    planned = ZoneChanges(changed=tuple((record, record | {"content": "2"}) for record in (first, second, third)))
+
+    back, stays = compare_back(planned, [first | {"content": "2"}, second | {"content": "3"}])
+
+    assert back.changed == ((first | {"content": "2"}, first),)
+    assert stays == [
+        'A b.example "1": somebody changed it meanwhile',
+        'A c.example "1": somebody deleted it meanwhile',
+    ]
 
 
 RECORDS = st.lists(
