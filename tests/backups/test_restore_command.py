@@ -61,3 +61,25 @@ def test_words_that_make_no_sense_are_refused(shop, gone):
     assert "d1/shop-db" in shop.clodo("restore", "--only", "d1/other", "--dry-run", status=10)[1]
     assert "members" in shop.clodo("restore", "--table", "x", "--yes", "--identity", gone, status=2)[1]
     assert shop.account.result("GET", "/d1/database") == []
+
+
+@pytest.mark.exhaustive
+def test_a_worker_that_is_named_gets_its_schedules_back(shop):
+    """The plan shows each change, and for that it needs the key; without its name the Worker is left alone."""
+    shop.portfolio = shop.portfolio.replace('["d1"]', '["d1", "worker"]')
+    identity = shop.make_key()
+    schedules = "/workers/scripts/shop/schedules"
+    shop.account.put_worker("shop")
+    shop.account.result("PUT", schedules, json=[{"cron": "0 3 * * *"}])
+    shop.told("create")
+    shop.account.result("PUT", schedules, json=[])
+
+    planned, _ = shop.clodo("restore", "--only", "worker/shop", "--identity", identity, "--dry-run")
+    fingerprint = planned.rpartition("--plan ")[2].strip()
+    done, _ = shop.clodo("restore", "--only", "worker/shop", "--identity", identity, "--plan", fingerprint)
+
+    assert 'worker/shop: schedules: [] → ["0 3 * * *"]' in planned
+    assert "is in the safety snapshot" in done
+    assert [item["cron"] for item in shop.account.result("GET", schedules)["schedules"]] == ["0 3 * * *"]
+    assert "--only worker/shop" in shop.clodo("restore", "--dry-run")[0]
+    assert "--identity" in shop.clodo("restore", "--only", "worker/shop", "--dry-run", status=12)[1]
