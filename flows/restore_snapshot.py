@@ -36,7 +36,7 @@ def restore_snapshot(
     Args:
         workspace: Folder of the workspace.
         snapshot: Its id or how that begins; the newest by default.
-        only: Labels such as d1/shop; everything that can be restored by default.
+        only: Labels such as d1/shop; by default everything but zones and Workers, which are in use.
         in_place: Overwrite what is there, after a safety snapshot.
         table: Only this table of the one database.
         prefix: Only keys of the one namespace that begin so.

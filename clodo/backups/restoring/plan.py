@@ -34,7 +34,7 @@ class Wish:
     Attributes:
         snapshot: Its id or how that begins; the newest by default.
 
-        only: Labels (``d1/shop``) or names; when empty, everything that can be restored into something new.
+        only: Labels (``d1/shop``) or names; when empty, everything but zones and Workers.
 
         in_place: Overwrite what is there.
 
