@@ -14,6 +14,7 @@ import pytest
 from clodo.backups.archive import identities, seal, unseal, write_identity
 from clodo.backups.identity_files import read_identity
 from clodo.errors import BadUsage, IdentityMissing
+from tests.fixtures.programs import need
 
 PASSPHRASE = "correct horse battery staple"
 
@@ -48,6 +49,7 @@ def protected(tmp_path_factory):
 
 def test_debians_age_opens_archives_with_an_identity_under_a_passphrase(protected, tmp_path):
     """`age -d -i identity.txt.age` asks for the passphrase on the terminal, then opens what was sealed."""
+    need("age", "zstd")
     command = f"age -d -i {protected}/identity.txt.age {protected}/archive.age | zstd -d > {tmp_path}/plain"
 
     status, shown = on_a_terminal(["bash", "-o", "pipefail", "-c", command], PASSPHRASE)

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -180,9 +179,7 @@ def test_ctrl_c_ends_with_130(tmp_path):
         url = f"postgresql://clodo@127.0.0.1:{silent_ledger.getsockname()[1]}/clodo"
         words = [*CLODO, "release", "list", "-w", str(tmp_path)]
         environment = {**child_environment(), "CLODO_LEDGER_URL": url}
-        # Whoever starts the tests in the background has Ctrl-C ignored, by them and their children.
-        heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-        with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heeding) as command:
+        with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as command:
             connection, _ = silent_ledger.accept()
             command.send_signal(signal.SIGINT)
             _, said = command.communicate(timeout=30)

@@ -19,6 +19,12 @@ from clodo.errors import Refused
 from clodo.releases.outcome import Ending, Outcome
 
 
+@pytest.fixture(autouse=True)
+def able_terminal(monkeypatch):
+    """What a terminal can do is not asked of the one that runs the tests."""
+    monkeypatch.setenv("TERM", "xterm")
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -21,7 +21,8 @@ def find_program(name: str) -> str:
     """Find a program of PostgreSQL on the path, or where Debian puts it."""
     found = shutil.which(name)
     if found:
-        return found
+        # Whoever runs it may not be let into the folder of the link.
+        return str(Path(found).resolve())
     debian = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: float(path.parts[4]))
     if not debian:
         raise RuntimeError(f"{name} is not installed: the ledger's tests run on SQLite and PostgreSQL. {INSTALL}")
@@ -36,7 +37,7 @@ def run_postgresql() -> Iterator[str]:
     user = _unprivileged_user() if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
     identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
     # pytest's own temporary folders can't be entered by another user.
-    folder = Path(tempfile.mkdtemp(prefix="clodo-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="clodo-pg-", dir=_open_folder()))
     try:
         os.chown(folder, user.pw_uid, user.pw_gid)
         data = folder / "data"
@@ -71,6 +72,13 @@ def run_postgresql() -> Iterator[str]:
             server.wait(30)
     finally:
         shutil.rmtree(folder)
+
+
+def _open_folder() -> str:
+    """Return a folder for temporary files that another user may enter."""
+    wanted = Path(tempfile.gettempdir()).resolve()
+    is_open = all(folder.stat().st_mode & 0o001 for folder in (wanted, *wanted.parents))
+    return str(wanted) if is_open else "/tmp"
 
 
 def _unprivileged_user() -> pwd.struct_passwd:
