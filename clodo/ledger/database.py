@@ -6,6 +6,7 @@ import errno
 import re
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -24,12 +25,16 @@ from clodo.ledger.schema import REVISION_TABLE
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql as postgresql_dialect
+    from sqlalchemy.engine.interfaces import DBAPICursor
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every revision this Clodo knows, oldest first."""
 
 DEFAULT_PATIENCE = timedelta(seconds=30)
 """How long a writer waits for the writers before it."""
+
+BETWEEN_ATTEMPTS = 0.02
+"""Seconds between two attempts at what SQLite doesn't wait for by itself."""
 
 UPGRADE_LOCK = 0x636C6F646F
 """The advisory lock (PostgreSQL) under which tables are made: "clodo"."""
@@ -46,9 +51,10 @@ class Database:
         self.url = _url(place)
         self.is_shared = self.url.get_backend_name() == "postgresql"
         self._clock = clock
+        self._patience = patience
         self._name = _name(self.url)
         self._open = threading.local()
-        self._engine = self._make_engine(patience)
+        self._engine = self._make_engine()
 
     def open(self) -> None:
         """
@@ -107,8 +113,7 @@ class Database:
         moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
         return moment.astimezone(UTC)
 
-    def _make_engine(self, patience: timedelta) -> Engine:
-        seconds = patience.total_seconds()
+    def _make_engine(self) -> Engine:
         try:
             if self.is_shared:
                 return create_engine(
@@ -116,7 +121,9 @@ class Database:
                     pool_pre_ping=True,
                     connect_args={"connect_timeout": 10, "application_name": "clodo"},
                 )
-            engine = create_engine(self.url, connect_args={"timeout": seconds, "isolation_level": None})
+            engine = create_engine(
+                self.url, connect_args={"timeout": self._patience.total_seconds(), "isolation_level": None}
+            )
         except (ImportError, NoSuchModuleError) as error:
             raise LedgerUnavailable(
                 f"ledger {self._name}: its driver is not installed ({error})",
@@ -159,10 +166,13 @@ class Database:
         return revision
 
     def _use_write_ahead_log(self) -> None:
+        # SQLite doesn't wait its turn to change the journal's mode, as it does to write: it refuses at once.
+        deadline = time.monotonic() + self._patience.total_seconds()
         with self._renamed():
             connection = self._engine.raw_connection()
             try:
-                connection.cursor().execute("PRAGMA journal_mode = WAL")
+                while not _is_changed_to_write_ahead_log(connection.cursor(), may_be_busy=time.monotonic() < deadline):
+                    time.sleep(BETWEEN_ATTEMPTS)
             finally:
                 connection.close()
 
@@ -174,6 +184,16 @@ class Database:
             raise renamed(error, self._name) from error
         except sqlite3.Error as error:
             raise _renamed_sqlite(error, self._name) from error
+
+
+def _is_changed_to_write_ahead_log(cursor: DBAPICursor, *, may_be_busy: bool) -> bool:
+    try:
+        cursor.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        if may_be_busy and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            return False
+        raise
+    return True
 
 
 def _url(place: str | Path) -> URL:

@@ -2,6 +2,7 @@
 
 import sqlite3
 import stat
+import threading
 from datetime import timedelta
 
 import pytest
@@ -62,6 +63,21 @@ def test_processes_may_open_a_new_ledger_at_once(empty_place):
     with Ledger.open(empty_place) as ledger:
         assert len(ledger.audit.list()) == 4
         assert ledger.audit.verify() is None
+
+
+def test_a_new_ledger_waits_for_who_writes_to_its_file(tmp_path):
+    """SQLite refuses at once to change the journal of a file in use; opening it tries again until it can."""
+    path = tmp_path / "ledger.sqlite3"
+    writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    writer.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.3, writer.rollback)
+    release.start()
+
+    Ledger.open(path).close()
+    release.join()
+
+    assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    writer.close()
 
 
 def test_the_revisions_make_the_tables_that_the_code_expects(place):
