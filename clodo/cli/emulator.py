@@ -228,6 +228,7 @@ def reset(data: DataOption = DEFAULT_DATA, yes: YesOption = False, as_json: Json
 def add_fault(
     path: Annotated[str, typer.Argument(help="Regular expression; fits API paths below /client/v4.")] = "",
     method: Annotated[str | None, typer.Option(help="GET, POST, …; any otherwise.")] = None,
+    body: Annotated[str, typer.Option(metavar="REGEX", help="Fits what is sent, such as an SQL statement.")] = "",
     action: Annotated[str, typer.Option(help="answer, reset, silence, malformed or pass (delay only).")] = "answer",
     status: Annotated[int, typer.Option(min=100, max=599, help="HTTP status of the answer.")] = 500,
     code: Annotated[int, typer.Option(help="Cloudflare's error number in the answer.")] = 10001,
@@ -250,6 +251,7 @@ def add_fault(
     rule = {
         "path": path,
         "method": method,
+        "body": body,
         "action": action,
         "status": status,
         "code": code,

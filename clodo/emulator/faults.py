@@ -57,6 +57,9 @@ class FaultRule:
 
         method: None for any.
 
+        body: Regular expression; must match somewhere in what is sent. Where a path says little: each statement of a
+            D1 database goes to the same one. Calls that a rule with a body fits otherwise are read whole first.
+
         nth: The first fitting call that goes wrong, counted from 1.
 
         times: How many go wrong from there; None for all.
@@ -70,6 +73,7 @@ class FaultRule:
 
     path: str = ""
     method: str | None = None
+    body: str = ""
     action: Action = Action.ANSWER
     nth: int = 1
     times: int | None = 1
@@ -95,6 +99,7 @@ class FaultRule:
         try:
             rule = cls(**{**body, "action": Action(body.get("action", Action.ANSWER))})
             re.compile(rule.path)
+            re.compile(rule.body)
             whole = rule.nth >= 1 and (rule.times is None or rule.times >= 1) and rule.delay_seconds >= 0
             if not whole or not 100 <= rule.status <= 599:
                 raise ValueError("nth and times start at 1, delays at 0, statuses are 100 to 599")
@@ -105,6 +110,10 @@ class FaultRule:
     def as_json(self) -> dict[str, Any]:
         """Return the rule as JSON can say it."""
         return asdict(self)
+
+    def fits(self, method: str, path: str) -> bool:
+        """Say whether a call may be meant, as far as can be known before its body is read."""
+        return (not self.method or self.method.upper() == method) and re.search(self.path, path) is not None
 
 
 @dataclass(slots=True)
@@ -141,12 +150,17 @@ class Faults:
             {**armed.rule.as_json(), "seen": armed.seen, "struck": armed.struck} for armed in [*self._armed.values()]
         ]
 
-    def take(self, method: str, path: str) -> FaultRule | None:
+    def must_read(self, method: str, path: str) -> bool:
+        """Say whether a rule that fits this call wants to know what is sent."""
+        return any(armed.rule.body and armed.rule.fits(method, path) for armed in self._armed.values())
+
+    def take(self, method: str, path: str, body: bytes = b"") -> FaultRule | None:
         """Return the fault that strikes this call; the first rule armed wins, all that fit count it."""
         chosen: FaultRule | None = None
+        text = body.decode(errors="replace")
         for armed in list(self._armed.values()):
             rule = armed.rule
-            if (rule.method and rule.method.upper() != method) or not re.search(rule.path, path):
+            if not rule.fits(method, path) or not re.search(rule.body, text):
                 continue
             armed.seen += 1
             due = armed.seen >= rule.nth and (rule.times is None or armed.struck < rule.times)
@@ -192,7 +206,13 @@ class Faulty:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on, unless a fault says otherwise."""
-        rule = self.faults.take(scope["method"], raw_path(scope)) if scope["type"] == "http" else None
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        call, body = (scope["method"], raw_path(scope)), b""
+        if self.faults.must_read(*call):
+            body, receive = await _read(receive)
+        rule = self.faults.take(*call, body)
         if rule is None:
             await self.app(scope, receive, send)
             return
@@ -206,6 +226,20 @@ class Faulty:
         if rule.applied:
             await self.app(scope, receive, real)
         await _strike(rule, self.dialect, bytes(real.body), scope, receive, send)
+
+
+async def _read(receive: Receive) -> tuple[bytes, Receive]:
+    """Return a call's body, and what gives the same messages once more."""
+    messages = [await receive()]
+    while messages[-1].get("more_body"):
+        messages.append(await receive())
+    body = b"".join(message.get("body", b"") for message in messages)
+    again = iter(messages)
+
+    async def receive_again() -> Message:
+        return next(again, None) or await receive()
+
+    return body, receive_again
 
 
 class _Captured:

@@ -94,6 +94,18 @@ def test_a_delay_is_only_a_delay(faulty: CloudAccount) -> None:
     assert time.monotonic() - began >= 0.15
 
 
+def test_a_fault_chooses_calls_by_what_is_sent(faulty: CloudAccount) -> None:
+    """Calls of one path that send something else pass, with all they send."""
+    fault = faulty.cloud.add_fault(f"{faulty.account_id}/queues$", method="post", body='"tw.*"', status=503, times=None)
+
+    passed = faulty.api.post(f"{faulty.root}/queues", content=iter([b'{"queue_name"', b': "one"}']))
+    struck = faulty.api.post(f"{faulty.root}/queues", json={"queue_name": "two"})
+
+    assert (passed.status_code, struck.status_code) == (200, 503)
+    assert queues_of(faulty) == ["one"]
+    assert [rule["seen"] for rule in faulty.cloud.faults() if rule["id"] == fault] == [1]
+
+
 def test_the_nth_call_is_struck_so_many_times(faulty: CloudAccount) -> None:
     """`nth` and `times` choose which calls; what was seen and struck can be asked."""
     faulty.cloud.add_fault(f"{faulty.account_id}/queues$", nth=2, times=2, status=503)
@@ -119,7 +131,15 @@ def test_a_rule_strikes_a_window_of_calls(nth: int, times: int | None, calls: in
 
 @pytest.mark.parametrize(
     "body",
-    [{"paths": "x"}, {"path": "("}, {"action": "explode"}, {"nth": 0}, {"status": 42}, {"delay_seconds": "long"}],
+    [
+        {"paths": "x"},
+        {"path": "("},
+        {"body": "("},
+        {"action": "explode"},
+        {"nth": 0},
+        {"status": 42},
+        {"delay_seconds": "long"},
+    ],
 )
 def test_impossible_faults_are_refused(body: dict[str, Any]) -> None:
     """A rule that could never do what it says is not armed."""

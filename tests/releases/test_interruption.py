@@ -32,14 +32,14 @@ INTERRUPTED = 130
 # Longer than anybody would wait: a call that is held is only ever ended by a signal.
 FOR_EVER = 600.0
 
-# Where a release may be met: the call that is held up, and which of its kind.
-MOMENTS = {
-    "noting the way back": ("GET", r"/scripts/shop/schedules$", 1),
-    "migrating": ("POST", r"/d1/database/[^/]+/query$", 5),
-    "uploading": ("POST", r"/scripts/shop/versions$", 1),
-    "rolling out": ("POST", r"/scripts/shop/deployments$", 1),
-    "setting triggers": ("PUT", r"/scripts/shop/schedules$", 1),
-    "verifying": ("GET", r"/scripts/shop/schedules$", 2),
+# Where a release may be met: the call that is held up.
+MOMENTS: dict[str, dict[str, Any]] = {
+    "noting the way back": {"method": "GET", "path": r"/scripts/shop/schedules$"},
+    "migrating": {"method": "POST", "path": r"/d1/database/[^/]+/query$", "body": "ADD COLUMN note"},
+    "uploading": {"method": "POST", "path": r"/scripts/shop/versions$"},
+    "rolling out": {"method": "POST", "path": r"/scripts/shop/deployments$"},
+    "setting triggers": {"method": "PUT", "path": r"/scripts/shop/schedules$"},
+    "verifying": {"method": "GET", "path": r"/scripts/shop/schedules$", "nth": 2},
 }
 
 
@@ -95,11 +95,10 @@ def releasing(stage: Stage) -> Iterator[Running]:
         yield process
 
 
-def hold(stage: Stage, method: str, path: str, nth: int = 1, seconds: float = FOR_EVER) -> str:
+def hold(stage: Stage, call: dict[str, Any], seconds: float = FOR_EVER) -> str:
     """Hold up a call of this account; return the fault's id."""
-    return stage.account.cloud.add_fault(
-        f"{stage.account.account_id}.*{path}", method=method, action="pass", nth=nth, delay_seconds=seconds
-    )
+    path = f"{stage.account.account_id}.*{call['path']}"
+    return stage.account.cloud.add_fault(**{**call, "path": path}, action="pass", delay_seconds=seconds)
 
 
 def wait_until_held(stage: Stage, fault: str, process: Running) -> None:
@@ -136,8 +135,7 @@ def test_it_is_undone_whenever_it_is_interrupted(stage, live, asked, moment):
 
 def raise_unless_undone(stage: Stage, live: str, asked: signal.Signals, moment: str) -> None:
     """Interrupt a release at *moment* and look at what is left."""
-    method, path, nth = MOMENTS[moment]
-    fault = hold(stage, method, path, nth, seconds=1.5)
+    fault = hold(stage, MOMENTS[moment], seconds=1.5)
     try:
         with releasing(stage) as process:
             wait_until_held(stage, fault, process)
@@ -160,8 +158,7 @@ def raise_unless_undone(stage: Stage, live: str, asked: signal.Signals, moment: 
 @pytest.mark.parametrize("moment", ["rolling out", pytest.param("uploading", marks=pytest.mark.exhaustive)])
 def test_a_second_ctrl_c_ends_at_once_and_the_next_run_repairs(stage, live, moment):
     """Nothing is waited for any more, not even for the undo; what was begun is found and undone by the next run."""
-    method, path, nth = MOMENTS[moment]
-    fault = hold(stage, method, path, nth)
+    fault = hold(stage, MOMENTS[moment])
     try:
         with releasing(stage) as process:
             wait_until_held(stage, fault, process)
@@ -181,7 +178,8 @@ def test_a_second_ctrl_c_ends_at_once_and_the_next_run_repairs(stage, live, mome
 def test_a_second_ctrl_c_ends_an_undo_at_once_and_the_next_run_repairs(stage, live):
     """An undo that takes too long for somebody is ended in its middle, and finished by the next run."""
     # The first call puts the new version live; the second, of the undo, is held up.
-    first, second = hold(stage, *MOMENTS["rolling out"], 1.5), hold(stage, "POST", r"/scripts/shop/deployments$", 2)
+    first = hold(stage, MOMENTS["rolling out"], seconds=1.5)
+    second = hold(stage, {**MOMENTS["rolling out"], "nth": 2})
     try:
         with releasing(stage) as process:
             wait_until_held(stage, first, process)
