@@ -95,6 +95,6 @@ def test_saved_secrets_come_back_whole_and_are_masked_by_the_api(prefect_server)
     assert CloudflareAccount.load("masked").api_token.get_secret_value() == HUSH
     assert ServiceSecrets.load("masked").values_for("api@production/acme")["KEY"].get_secret_value() == HUSH
     assert HUSH not in json.dumps(listed)
-    shown = [document["data"]["targets"] for document in listed if "targets" in document["data"]]
-    assert shown == [{"api@production": {"KEY": "********"}, "api@production/acme": {"KEY": "********"}}]
+    shown = [document["data"] for document in listed if document["name"] == "masked" and "targets" in document["data"]]
+    assert shown == [{"targets": {"api@production": {"KEY": "********"}, "api@production/acme": {"KEY": "********"}}}]
     assert HUSH not in repr(ServiceSecrets.load("masked")) + repr(CloudflareAccount.load("masked"))
