@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from clodo.ledger.live import Live
 
 
+CODE = "code or configuration"
+"""What is said of a change that is in neither migrations, secrets nor triggers."""
+
+
 class Standing(StrEnum):
     """How what is live stands to what is desired."""
 
@@ -87,5 +91,5 @@ def _differences(desired: Desired, remembered: Live, now: Triggers) -> list[str]
         reasons.append("secrets")
     reasons.extend(desired.triggers.wanted_over(now).describe())
     if desired.input_hash != remembered.input_hash and not reasons:
-        reasons.append("code or configuration")
+        reasons.append(CODE)
     return reasons

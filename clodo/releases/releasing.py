@@ -24,7 +24,7 @@ from clodo.ledger.identifiers import new_release_id
 from clodo.ledger.owners import Owner
 from clodo.ledger.releases import Release as ReleaseRow
 from clodo.ledger.releases import ReleaseKind
-from clodo.releases.assessment import Assessment, Standing, assess
+from clodo.releases.assessment import CODE, Assessment, Standing, assess
 from clodo.releases.closer_look import Look, foreign_triggers, look_closer
 from clodo.releases.configuration import remember_configuration
 from clodo.releases.desired import Desired
@@ -331,11 +331,19 @@ def _release_locked(site: Site, account: Account, surveyed: Surveyed, wish: Wish
         version_id=verified.version_id,
         previous_version_id=release.observed.live_version,
         changes=(
-            *surveyed.describe(),
+            *_changed(surveyed, verified.content_sha256),
             *(f"migration {name}" for names in release.progress.applied.values() for name in names),
         ),
         tests=tuple(f"{result.name} ({result.reason})" for result in (*release.progress.tested, *verified.results)),
     )
+
+
+def _changed(surveyed: Surveyed, content_sha256: str) -> tuple[str, ...]:
+    """Return what the release changed; before the upload nobody knew whether new migrations came with new code."""
+    foreseen, remembered = surveyed.describe(), surveyed.remembered
+    if surveyed.look is not None or CODE in foreseen or remembered is None:
+        return foreseen
+    return foreseen if remembered.content_sha256 == content_sha256 else (CODE, *foreseen)
 
 
 def _expectation(surveyed: Surveyed, wish: Wish) -> Callable[[Observed], None]:

@@ -205,3 +205,21 @@ def test_a_database_whose_creation_was_not_answered_is_made_once(stage, applied)
     assert [item.name for item in stage.cloudflare.d1.list()].count("fresh") == 1
     assert f'database_id = "{made.database_id}"' in config.read_text()
     assert made.diff.count("\n+") >= 1
+
+
+@pytest.mark.parametrize(
+    ("says", "changes"),
+    [
+        ("two", ("code or configuration", "migrations", "migration 0002_notes.sql")),
+        ("one", ("migrations", "migration 0002_notes.sql")),
+    ],
+)
+def test_a_release_says_whether_code_came_with_the_migrations(stage, says, changes):
+    """Before the upload nobody could know; afterwards it is told."""
+    stage.write(says="one")
+    stage.release()
+    stage.write(says=says, migrations={"0001_orders.sql": ORDERS, "0002_notes.sql": "CREATE TABLE notes (text TEXT);"})
+
+    outcome = stage.release()
+
+    assert outcome.changes == changes
