@@ -94,6 +94,8 @@ def _say_how_to_go_on(folder: Path, running: Running) -> None:
     say(f"  Log in with the PREFECT_API_AUTH_STRING in {credentials_file(running.prefect.folder)}")
     say(f"Workspace: {folder}")
     say(f"  Look around: clodo release list --workspace {folder}")
+    say(f"  Go on: mend the misspelt word in {folder / 'api/src/index.js'}, then")
+    say(f"    clodo portfolio deploy --workspace {folder}")
     say(f"  Stop all of it: clodo down --workspace {folder}")
 
 
