@@ -285,14 +285,19 @@ def disturb_worker(
     """
     Make a Worker misbehave towards its visitors, or one of its versions only.
 
-    Exit status: 0 done, 2 usage, 10 the embedded cloud doesn't run.
+    Exit status: 0 done, 2 usage, 10 no such Worker or version, or the embedded cloud doesn't run.
     """
+    if not (end or hang or drop or latency_ms or error_rate):
+        raise BadUsage(
+            f"what should {worker} do to its visitors?", hint="--latency-ms, --error-rate, --hang, --drop, or --end."
+        )
     state = _running(data)
     target = {"account_id": account or state["account_id"], "script": worker}
     if version:
         target["version_id"] = version
+    look = "`clodo emulator status` lists Workers and versions."
     if end:
-        _call(state, "DELETE", f"/disturbances?{urllib.parse.urlencode(target)}")
+        _call(state, "DELETE", f"/disturbances?{urllib.parse.urlencode(target)}", if_missing=look)
         show(f"{worker} behaves again.")
         return
     disturbance = {
@@ -302,7 +307,7 @@ def disturb_worker(
         "hang": hang,
         "drop": drop,
     }
-    _call(state, "PUT", "/disturbances", target | disturbance)
+    _call(state, "PUT", "/disturbances", target | disturbance, if_missing=look)
     show(f"{worker} misbehaves from now on.")
 
 
@@ -368,8 +373,13 @@ def _running(data: Path) -> dict[str, Any]:
     return state
 
 
-def _call(state: dict[str, Any], method: str, path: str, body: Any = None) -> Any:
-    """Ask the running cloud's own endpoints; the standard library does, and keeps the command quick."""
+def _call(state: dict[str, Any], method: str, path: str, body: Any = None, *, if_missing: str | None = None) -> Any:
+    """
+    Ask the running cloud's own endpoints; the standard library does, and keeps the command quick.
+
+    Args:
+        if_missing: The hint when something that is named isn't there.
+    """
     request = urllib.request.Request(  # noqa: S310
         f"{state['edge_url']}/__clodo{path}",
         method=method,
@@ -385,7 +395,7 @@ def _call(state: dict[str, Any], method: str, path: str, body: Any = None) -> An
         if error.code == 400:
             raise BadUsage(problem) from error
         if error.code == 404:
-            raise NotFound(problem) from error
+            raise NotFound(problem, hint=if_missing) from error
         raise ApiRefused(problem, status=error.code) from error
     except OSError as error:
         raise NotFound(f"the embedded cloud at {state['edge_url']} doesn't answer: {error}") from error

@@ -106,11 +106,15 @@ def admin_app(cloud: Cloud) -> ASGIApp:
             disturbance = Disturbance(**body)
         except TypeError as error:
             raise ApiError(400, 400, f"not a disturbance: {error}") from error
+        _raise_unless_there(cloud, account_id, script, version_id)
         cloud.runtime.disturbances.set(account_id, script, version_id, disturbance)
         return envelope(asdict(disturbance))
 
     async def delete_disturbance(request: Request) -> Response:
-        cloud.runtime.disturbances.set(*_target(dict(request.query_params)), None)
+        target = _target(dict(request.query_params))
+        if target not in cloud.runtime.disturbances.active():
+            _raise_unless_there(cloud, *target)
+        cloud.runtime.disturbances.set(*target, None)
         return envelope(None)
 
     async def patch_settings(request: Request) -> Response:
@@ -281,6 +285,15 @@ def _target(body: dict[str, Any]) -> tuple[str, str, str | None]:
     if not isinstance(account_id, str) or not isinstance(script, str):
         raise ApiError(400, 400, "account_id and script are needed")
     return account_id, script, version_id if isinstance(version_id, str) else None
+
+
+def _raise_unless_there(cloud: Cloud, account_id: str, name: str, version_id: str | None) -> None:
+    """Refuse to disturb what nobody could visit."""
+    script = cloud.scripts.get(account_id, name)
+    if script is None:
+        raise ApiError(404, 404, f"the account {account_id} has no Worker called {name}")
+    if version_id is not None and cloud.scripts.version(script, version_id) is None:
+        raise ApiError(404, 404, f"the Worker {name} has no version {version_id}")
 
 
 def _zone_ids(cloud: Cloud, names: Sequence[str]) -> list[str]:

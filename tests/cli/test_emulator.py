@@ -92,6 +92,30 @@ def test_a_worker_misbehaves_until_told_otherwise(running: EmbeddedCloud, capsys
     assert "behaves again" in capsys.readouterr().out
 
 
+def test_a_worker_that_is_not_there_does_not_misbehave(
+    running: EmbeddedCloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unknown Worker, version or account is status 10 and one sentence; no wish at all is 2."""
+    where = ["--data", str(running.config.data)]
+    with account_of(running, running.account) as account:
+        account.put_worker("shop")
+        nobody = main(["emulator", "fault", "worker", "NOPE", "--drop", *where])
+        said = capsys.readouterr()
+        ended = main(["emulator", "fault", "worker", "NOPE", "--end", *where])
+        no_version = main(["emulator", "fault", "worker", "shop", "--version", "0" * 8, "--drop", *where])
+        nothing = main(["emulator", "fault", "worker", "shop", *where])
+        answered = account.visit(account.hostname("shop")).status_code
+
+    assert (nobody, ended, no_version, nothing) == (10, 10, 10, 2)
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        f"Error: the account {running.account.account_id} has no Worker called NOPE",
+        "Try: `clodo emulator status` lists Workers and versions.",
+    ]
+    assert "has no version 00000000" in capsys.readouterr().err
+    assert answered == 200
+
+
 def test_an_impossible_fault_is_bad_usage(running: EmbeddedCloud, capsys: pytest.CaptureFixture[str]) -> None:
     """What can't be armed is status 2 with a sentence."""
     status = main(["emulator", "fault", "add", "(", "--data", str(running.config.data)])
