@@ -48,13 +48,13 @@ def show_config(
 
     With --json: {"target", "worker", "values": [{"path", "value", "place", "is_secret"}]}; places are file:line.
 
-    Exit status: 0 shown, 2 bad configuration, 10 no such target.
+    Exit status: 0 shown, 2 bad configuration, or nothing can be called as --only says; 10 no such target.
     """
-    from clodo.workspace.effective_values import effective_values
+    from clodo.workspace.effective_values import beginning_with, effective_values
 
     loaded = open_workspace(context, workspace)
     found = loaded.find(target)
-    values = [value for value in effective_values(loaded, found) if only is None or value.path.startswith(only)]
+    values = effective_values(loaded, found) if only is None else beginning_with(effective_values(loaded, found), only)
     if as_json:
         rows = [_value_as_json(value) for value in values]
         show_json({"target": str(found), "worker": loaded.effective(found).worker_name, "values": rows})

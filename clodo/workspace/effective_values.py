@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clodo.errors import BadConfiguration
+from clodo.errors import BadConfiguration, BadUsage
 from clodo.logs import MASK, PROCESS_SECRETS
-from clodo.workspace.documents import KeyPath
+from clodo.workspace.documents import KeyPath, did_you_mean
 from clodo.workspace.effective_config import EffectiveConfig
+from clodo.workspace.inheritance import INHERITED, NOT_INHERITED, TOP_LEVEL_ONLY
 from clodo.workspace.layouts.domains_file import find_domains_file, read_domains_file
 from clodo.workspace.targets import Target
 from clodo.workspace.workspace import Workspace
 
 # By which key an item of a list is known, whatever its place in the list.
 _NAMES = ("binding", "pattern", "queue", "tag", "name", "service", "type")
+# What may open a path.
+_KEYS = (*INHERITED, *NOT_INHERITED, *TOP_LEVEL_ONLY, "domains", "portfolio")
 # Beyond what no log shows: names under which people keep secrets in vars, though they shouldn't.
 _SECRET_NAME = re.compile(
     r"(?:secret|token|passw|credential|private|api_?key|(?:^|_)key$|(?:^|_)dsn$|webhook_url)", re.IGNORECASE
@@ -108,6 +111,27 @@ def config_values(effective: EffectiveConfig) -> tuple[Value, ...]:
     return by_path(values)
 
 
+def beginning_with(values: Iterable[Value], prefix: str) -> tuple[Value, ...]:
+    """
+    Return those of *values* whose path begins with *prefix*: ``vars``, ``vars.LEVEL``, ``d1_databases.DB``.
+
+    None at all is right for a key that may be configured and isn't.
+
+    Raises:
+        BadUsage: Nothing is called so; what is there is named.
+    """
+    everything = tuple(values)
+    found = tuple(value for value in everything if value.path.startswith(prefix))
+    beside = _beside(everything, prefix.split("."))
+    if found or (prefix.partition(".")[0] in _KEYS and not any("." in name for name in beside)):
+        return found
+    known = beside if any("." in name for name in beside) else [*beside, *_KEYS]
+    raise BadUsage(
+        f'nothing that is configured is called "{prefix}"{did_you_mean(prefix, known)}',
+        hint=f"There are {', '.join(beside)}.",
+    )
+
+
 def by_path(values: Iterable[Value]) -> tuple[Value, ...]:
     """Return *values* sorted; of two with one path the first counts."""
     found: dict[str, Value] = {}
@@ -145,6 +169,16 @@ def _older_values(target: Target, effective: EffectiveConfig) -> Iterator[Value]
         for name, value in said.items():
             if value is not None:
                 yield Value(f"domains.{domain.name}.{name}", value.value, value.place)
+
+
+def _beside(values: Sequence[Value], parts: Sequence[str]) -> list[str]:
+    """Return the paths that stand where *parts* leaves what is there."""
+    for depth in range(len(parts) - 1, -1, -1):
+        above = "".join(f"{part}." for part in parts[:depth])
+        inside = [value.path.removeprefix(above) for value in values if value.path.startswith(above)]
+        if inside:
+            return sorted({above + path.partition(".")[0] for path in inside})
+    return []
 
 
 def _alias(key: str) -> str:

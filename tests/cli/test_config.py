@@ -74,6 +74,32 @@ def test_show_lists_every_value_with_its_line_and_masks_secrets(run, folder):
     assert "nor-is-this" not in table + text
 
 
+@pytest.mark.parametrize(
+    ("only", "sentence", "hint"),
+    [
+        ("varz", 'called "varz" (did you mean "vars"?)', "There are compatibility_date, main, name, portfolio, vars."),
+        ("vars.LEVLE", 'called "vars.LEVLE" (did you mean "vars.LEVEL"?)', "There are vars.API_TOKEN, vars.LEVEL."),
+        ("vars.LEVEL.MORE", 'called "vars.LEVEL.MORE"', "There are vars.API_TOKEN, vars.LEVEL."),
+        ("kv_namespace_", 'called "kv_namespace_" (did you mean "kv_namespaces"?)', "There are compatibility_date,"),
+    ],
+)
+def test_show_only_of_a_mistyped_key_names_what_is_there(run, folder, only, sentence, hint):
+    """A prefix that nothing could have is bad usage, at the depth at which it goes wrong."""
+    status, shown, said = run(folder, "show", "api@staging", "--only", only)
+
+    assert (status, shown) == (2, "")
+    assert sentence in said
+    assert hint in said
+
+
+@pytest.mark.parametrize("only", ["d1_databases", "kv_namespaces.CACHE"])
+def test_show_only_of_a_key_that_is_not_configured_is_empty(run, folder, only):
+    """A script that asks for a good key gets an empty list, not an error."""
+    status, told, _ = run(folder, "show", "api@staging", "--only", only, "--json")
+
+    assert (status, json.loads(told)["values"]) == (0, [])
+
+
 def test_show_of_nobodys_target_is_not_found(run, folder):
     """A target that isn't there ends with 10 and names the nearest."""
     status, _, said = run(folder, "show", "apu")
