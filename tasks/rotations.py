@@ -9,18 +9,18 @@ from datetime import datetime
 
 import httpx
 
-from clodo.errors import BadConfiguration, NotFound, VerificationFailed
+from clodo.errors import BadConfiguration
 from clodo.ledger import Ledger, fingerprints
 from clodo.ledger.identifiers import new_identifier
 from clodo.ledger.owners import Owner
 from clodo.ledger.secret_records import RotationRecord, RotationState
 from clodo.logs import register_secret
 from clodo.releases.addresses import addresses_of
+from clodo.releases.desired import triggers_of
 from clodo.releases.releasing import Wish
 from clodo.releases.rollout import Rollout
 from clodo.releases.site import Site
 from clodo.releases.smoke import Edge
-from clodo.releases.triggers import Triggers
 from clodo.secrets.probing import Acceptance, Ask, ProbeRequest, Seen, wait_for
 from clodo.secrets.rotating import Rotator
 from clodo.workspace.portfolio import Probe, Rotation
@@ -36,7 +36,7 @@ def rotate(workspace: str, target: str, name: str, *, at_once: bool, without_pro
     Rotate one secret; see `Rotator.begin`.
 
     Raises:
-        BadConfiguration: No probe is declared, and *without_probe* is not said.
+        BadConfiguration: No probe is declared, and *without_probe* is not said; or no address leads to it.
     """
     with _rotator(workspace, target, name, without_probe=without_probe) as rotator:
         return rotator.begin(at_once=at_once)
@@ -73,8 +73,12 @@ def _rotator(workspace: str, target: str, name: str, *, without_probe: bool) -> 
                 " which values the Worker accepts can't be seen",
                 hint=f"Declare [services.{found.service}.rotation.{name}.probe], or say --without-probe.",
             )
-        what = f"rotate {name} of {found}"
         probe = declared.probe
+        if probe is not None:
+            # Before anything is written: a value that nobody can show to the Worker would only be put back again.
+            with open_site(workspace) as site:
+                _hostname_for(site, found, probe)
+        what = f"rotate {name} of {found}"
         with ledger.locks.acquire(f"secret/{found}/{name}", Owner.current(what), what):
             yield Rotator(
                 target=str(found),
@@ -124,20 +128,8 @@ def _watcher(workspace: str, target: Target, probe: Probe) -> Callable[[str, Acc
 @contextmanager
 def _asking(site: Site, target: Target, probe: Probe) -> Iterator[Ask]:
     """Give what sends a probe to the running Worker, at the first of its addresses that serves the path."""
-    account = site.account_of(target)
-    live = site.ledger.live.get(str(target))
-    if live is None:
-        raise NotFound(f"{target}: nothing of it is live", hint=f"Run `clodo deploy {target}`.")
-    worker = site.workspace.effective(target).worker_name
-    addresses = addresses_of(Triggers.from_json(live.triggers), worker, account.subdomain)
-    address = next((address for address in addresses if address.serves(probe.path)), None)
-    if address is None:
-        raise VerificationFailed(
-            f"{target}: no route, domain or workers.dev address leads to {probe.path} of the Worker",
-            hint="Declare a probe with a path that a route serves.",
-        )
-    hostname = address.hostname
-    edge = Edge(account.keys.edge_url)
+    hostname = _hostname_for(site, target, probe)
+    edge = Edge(site.account_of(target).keys.edge_url)
 
     def ask(request: ProbeRequest) -> int | None:
         try:
@@ -152,3 +144,24 @@ def _asking(site: Site, target: Target, probe: Probe) -> Iterator[Ask]:
         yield ask
     finally:
         edge.close()
+
+
+def _hostname_for(site: Site, target: Target, probe: Probe) -> str:
+    """
+    Return where a probe reaches the Worker, as it is configured: a release is verified to have made it so.
+
+    Raises:
+        BadConfiguration: Nowhere.
+    """
+    account, config = site.account_of(target), site.workspace.effective(target)
+    wanted = triggers_of(config, account.zones if config.routes else ())
+    addresses = addresses_of(wanted, config.worker_name, account.subdomain)
+    found = next((address.hostname for address in addresses if address.serves(probe.path)), None)
+    if found is None:
+        place = site.workspace.portfolio.place_of("services", target.service, "rotation")
+        raise BadConfiguration(
+            f"{place}: {target}: no route, domain or workers.dev address leads to {probe.path} of the Worker, where its"
+            " probe should ask",
+            hint="Declare a probe with a path that a route serves, or say workers_dev = true in the wrangler config.",
+        )
+    return found

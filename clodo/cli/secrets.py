@@ -255,8 +255,8 @@ def rotate(
     "token_id"}.
 
     Exit status: 0 done and verified, 1 the Worker did not do what was expected (and the value before is back),
-    2 nothing to replace, or no probe, 3 some rotations could not be finished, 4 refused (declined; one is under
-    way), 11 locked.
+    2 nothing to replace, no probe, or no address that leads to it (nothing is written), 3 some rotations could not be
+    finished, 4 refused (declined; one is under way), 11 locked.
     """
     if sum((target is not None, finish, token is not None)) != 1 or (target is None) != (name is None):
         raise BadUsage("name a target and a secret, or say --finish, or --token ACCOUNT")

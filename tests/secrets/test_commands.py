@@ -176,6 +176,24 @@ def test_what_is_kept_is_not_made_again_by_mistake(shop):
     assert kept(shop)["JWT_KEY_PREVIOUS"] == first["JWT_KEY"]
 
 
+def test_a_probe_without_an_address_is_refused_before_anything_is_written(shop):
+    """No new value is kept, nothing is released, no rotation is begun; the sentence names path and remedy."""
+    config = shop.folder / "auth" / "wrangler.toml"
+    config.write_text(config.read_text().replace("workers_dev = true", "workers_dev = false"))
+    shop.told("secrets", "generate", TARGET, "JWT_KEY")
+    before = kept(shop)
+
+    said = shop.refused("secrets", "rotate", TARGET, "JWT_KEY", "--yes", status=2)
+
+    assert "leads to /who of the Worker" in said
+    assert "workers_dev = true" in said
+    assert kept(shop) == before
+    assert shop.account.result("GET", "/workers/scripts") == []
+    with Ledger.open(default_path(shop.folder)) as ledger:
+        assert ledger.secrets.rotations() == []
+        assert ledger.releases.list(TARGET, limit=1) == []
+
+
 def test_secrets_are_due_by_their_age(shop, monkeypatch):
     """A value that was kept ninety days ago is listed, and told by the scheduled flow; a younger one is not."""
     long_ago = datetime.now(UTC) - timedelta(days=91)
