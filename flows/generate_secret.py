@@ -24,7 +24,7 @@ def generate_secret(
         target: Service, environment and customer: api@staging, api@production/acme.
         name: Of the secret; the service must declare it.
         workspace: Folder of the workspace.
-        kind: What it is for; what its rotation declares by default, else api.
+        kind: What it is for; what its rotation declares by default, else as it was made before, else api.
         prefix: What a key of kind api begins with.
         replace: Also when one is kept; who uses that one is refused from the next release on.
 

@@ -134,7 +134,7 @@ def generate_into_block(
     workspace: str, target: str, name: str, *, kind: SecretKind | None, prefix: str, replace: bool
 ) -> str:
     """
-    Make a secret and keep it; return the kind it was made as.
+    Make a secret and keep it; return the kind it was made as: *kind*, else as declared, else as before, else ``api``.
 
     Where a rotation declares a second name, that one gets the same value, unless it has one.
 
@@ -147,7 +147,8 @@ def generate_into_block(
         found = loaded.find(target)
         raise_unless_declared(loaded, found, [name])
         declared = loaded.portfolio.settings_of(found.service).rotation.get(name)
-        chosen = kind or (SecretKind(declared.kind) if declared else SecretKind.API)
+        before = next((record.kind for record in ledger.secrets.all(str(found)) if record.name == name), "")
+        chosen = kind or SecretKind((declared and declared.kind) or before or SecretKind.API)
         if not prefix and declared and chosen is SecretKind.API:
             prefix = declared.prefix
         keeper = BlockKeeper(loaded, found, ledger, key)

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 CHANGES_PENDING = 5
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Of the secret.", show_default=False)]
 KindOption = Annotated[
-    SecretKind | None, typer.Option("--kind", help="What it is for; as its rotation declares, else api.")
+    SecretKind | None,
+    typer.Option("--kind", help="What it is for; as is declared, or it was made before, else api."),
 ]
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Also what is kept already.")]
 
@@ -248,15 +249,15 @@ def rotate(
     Replace a secret: release a new value beside the one before, see both accepted by the running Worker, and retire the
     one before after its time of grace.
 
-    How is declared under [services.….rotation.NAME] in portfolio.toml. The scheduled flow `retire-secrets` does what
-    --finish does.
+    How is declared under [services.….rotation.NAME] in portfolio.toml. Without a declared kind, a new value is made as
+    the one before was; one that was imported is refused. The scheduled flow `retire-secrets` does what --finish does.
 
     With --json: {"id", "target", "name", "state", "retire_at"}; with --finish a list; with --token {"account",
     "token_id"}.
 
     Exit status: 0 done and verified, 1 the Worker did not do what was expected (and the value before is back),
-    2 nothing to replace, no probe, or no address that leads to it (nothing is written), 3 some rotations could not be
-    finished, 4 refused (declined; one is under way), 11 locked.
+    2 nothing to replace, no kind, no probe, or no address that leads to it (nothing is written), 3 some rotations could
+    not be finished, 4 refused (declined; one is under way), 11 locked.
     """
     if sum((target is not None, finish, token is not None)) != 1 or (target is None) != (name is None):
         raise BadUsage("name a target and a secret, or say --finish, or --token ACCOUNT")

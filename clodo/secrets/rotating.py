@@ -68,7 +68,7 @@ class Rotator:
         Raises:
             Refused: One is under way, or the service accepts only one value and *at_once* was not said.
 
-            BadConfiguration: There is nothing to replace.
+            BadConfiguration: There is nothing to replace, or nothing tells what kind of secret it is.
 
             VerificationFailed: The Worker did not do what was expected; what was before is released again.
 
@@ -128,7 +128,7 @@ class Rotator:
         self._see(current, Acceptance.ACCEPTED, "the new value")
         if old is not None and old != current:
             self._see(old, Acceptance.REFUSED, "the value before")
-        self.keeper.change({previous: current})
+        self.keeper.change({previous: current}, kind=self._kind_of(current))
         return self._note(replace(record, state=RotationState.RETIRED, ended_at=self.records.now()))
 
     def _make(self) -> tuple[RotationRecord, dict[str, str]]:
@@ -154,7 +154,14 @@ class Rotator:
                 f"{self.target}: {self.name} is not kept, so there is nothing to replace",
                 hint=f"Run `clodo secrets generate {self.target} {self.name}`.",
             )
-        new = generate(SecretKind(self.declared.kind), prefix=self.declared.prefix, randomness=self.randomness)
+        kind = self._kind_of(kept[self.name])
+        if not kind:
+            raise BadConfiguration(
+                f"{self.target}: {self.name} was not made by Clodo, so nothing tells what a new one must look like",
+                hint=f"Declare its kind under [services.….rotation.{self.name}] in portfolio.toml:"
+                f" {', '.join(SecretKind)}.",
+            )
+        new = generate(SecretKind(kind), prefix=self.declared.prefix, randomness=self.randomness)
         record = self._note(
             RotationRecord(
                 id=self.new_id(),
@@ -167,11 +174,18 @@ class Rotator:
             )
         )
         values = {self.name: new, **({previous: kept[self.name]} if previous else {})}
-        self.keeper.change(values, kind=self.declared.kind)
-        self.tell(f"{self.target}: made a new value of {self.name}")
+        self.keeper.change(values, kind=kind)
+        self.tell(f"{self.target}: made a new value of {self.name} ({kind})")
         before = {name: kept[name] for name in values if name in kept}
         # A second name that nobody kept before must hold something good once it was released.
         return record, {**dict.fromkeys(values, kept[self.name]), **before}
+
+    def _kind_of(self, value: str) -> str:
+        """Return what kind of secret *value* is, as declared, else as it was made; empty when nobody knows."""
+        if self.declared.kind is not None:
+            return self.declared.kind
+        records = (record for record in self.records.all(self.target) if record.name == self.name)
+        return next((record.kind for record in records if record.fingerprint == self.mark(value)), "")
 
     def _put_back(
         self, record: RotationRecord, before: Mapping[str, str], error: ClodoError, *, was_released: bool
@@ -183,7 +197,7 @@ class Rotator:
                 hint=f"Run `clodo secrets rotate {self.target} {self.name}` again: it goes on.",
             ) from error
         self.tell(f"{self.target}: {why}; putting the value of {self.name} back")
-        self.keeper.change(before)
+        self.keeper.change(before, kind=self._kind_of(self.keeper.read()[self.name]))
         if was_released:
             try:
                 self.release(f"put {self.name} back", {})

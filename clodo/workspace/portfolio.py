@@ -234,7 +234,7 @@ class Rotation(_Section):
     How one secret is replaced.
 
     Attributes:
-        kind: What a new one is made like.
+        kind: What a new one is made like; None for like the one before, as far as that is known.
 
         prefix: What a key of kind ``api`` begins with.
 
@@ -247,7 +247,7 @@ class Rotation(_Section):
         probe: Shows through the running Worker which keys are accepted.
     """
 
-    kind: Literal["jwt", "api", "password", "database", "webhook"] = "api"
+    kind: Literal["jwt", "api", "password", "database", "webhook"] | None = None
     prefix: str = ""
     every_days: Annotated[int, Field(ge=1)] | None = None
     previous: Annotated[str, AfterValidator(_secret_name)] | None = None

@@ -174,6 +174,11 @@ def test_what_is_kept_is_not_made_again_by_mistake(shop):
     shop.told("secrets", "generate", TARGET, "JWT_KEY", "--replace", "--yes")
     assert kept(shop)["JWT_KEY"] != first["JWT_KEY"]
     assert kept(shop)["JWT_KEY_PREVIOUS"] == first["JWT_KEY"]
+    shop.told("secrets", "generate", TARGET, "JWT_KEY", "--kind", "webhook", "--replace", "--yes")
+    portfolio = shop.folder / "portfolio.toml"
+    portfolio.write_text(portfolio.read_text().replace('kind = "jwt"\n', ""))
+    again = shop.told("secrets", "generate", TARGET, "JWT_KEY", "--replace", "--yes")
+    assert again["kind"] == "webhook"
 
 
 def test_a_probe_without_an_address_is_refused_before_anything_is_written(shop):

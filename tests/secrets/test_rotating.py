@@ -81,7 +81,7 @@ class World:
     def rotator(self, **declared: object) -> Rotator:
         """Return what rotates KEY."""
         ids = count(1)
-        given = {"previous": "KEY_PREVIOUS", "grace_hours": 24, **declared}
+        given = {"kind": "api", "previous": "KEY_PREVIOUS", "grace_hours": 24, **declared}
         return Rotator(
             target="api@production",
             name="KEY",
@@ -90,7 +90,7 @@ class World:
             records=self.ledger.secrets,
             release=self.release,
             watch=self.watch,
-            mark=lambda value: fingerprint_of(b"k" * 32, value),
+            mark=mark,
             new_id=lambda: f"k{next(ids)}-{len(self.ledger.secrets.rotations())}",
             tell=self.said.append,
         )
@@ -98,6 +98,11 @@ class World:
     def _step(self) -> None:
         if next(self.steps) == self.dies_at:
             raise Killed
+
+
+def mark(value: str) -> str:
+    """Return a value's fingerprint."""
+    return fingerprint_of(b"k" * 32, value)
 
 
 @pytest.fixture
@@ -169,6 +174,31 @@ def test_nothing_kept_is_nothing_to_replace(world):
 
     with pytest.raises(BadConfiguration, match="not kept"):
         world.rotator().begin()
+
+
+def test_a_secret_of_no_known_kind_is_not_replaced_by_a_guess(world):
+    """It was imported and nothing is declared: refused before anything is written, with what to declare."""
+    world.ledger.secrets.note_kept("api@production", {"KEY": mark(OLD)})
+
+    with pytest.raises(BadConfiguration, match="not made by Clodo") as refused:
+        world.rotator(kind=None).begin()
+
+    assert "jwt, api, password, database, webhook" in (refused.value.hint or "")
+    assert world.kept == world.live == {"KEY": OLD}
+    assert world.ledger.secrets.rotations() == []
+
+
+def test_a_secret_is_replaced_by_one_of_the_kind_it_was_made_as(world):
+    """Nothing is declared, but Clodo made it as a webhook's; the kind of a value that is kept no more says nothing."""
+    world.ledger.secrets.note_kept("api@production", {"KEY": mark("another value")}, kind="jwt")
+    with pytest.raises(BadConfiguration, match="not made by Clodo"):
+        world.rotator(kind=None).begin()
+    world.ledger.secrets.note_kept("api@production", {"KEY": mark(OLD)}, kind="webhook")
+
+    world.rotator(kind=None).begin()
+
+    assert world.kept["KEY"].startswith("whsec_")
+    assert world.kept["KEY_PREVIOUS"] == OLD
 
 
 def test_a_release_that_fails_puts_the_value_back(world):
