@@ -17,13 +17,20 @@ CHANGES_PENDING = 5
 
 
 def show_outcomes(
-    outcomes: Sequence[Outcome], *, as_json: bool, dry_run: bool = False, also_ok: Collection[str] = ()
+    outcomes: Sequence[Outcome],
+    *,
+    as_json: bool,
+    dry_run: bool = False,
+    also_ok: Collection[str] = (),
+    with_messages: bool = True,
 ) -> None:
     """
     Print how each target ended, and one line that counts.
 
     Args:
         also_ok: Endings that are what the command was for, beside the successes: undoing, for one that undoes.
+
+        with_messages: Whether the table says why; False when an error that follows does.
 
     JSON: {"ok", "dry_run", "targets": [{"target", "ending", "release_id", "version_id", "previous_version_id",
     "changes", "message", "hint", "tests", "seconds"}]}.
@@ -39,7 +46,7 @@ def show_outcomes(
             "would change" if outcome.ending == "planned" else outcome.ending,
             outcome.version_id and outcome.version_id[:8],
             f"{outcome.seconds:.1f} s" if outcome.seconds else None,
-            "; ".join(part for part in (*outcome.changes, outcome.message) if part) or None,
+            "; ".join(part for part in (*outcome.changes, _message(outcome) if with_messages else "") if part) or None,
         )
         for outcome in outcomes
     ]
@@ -67,14 +74,21 @@ def exit_if_pending(outcomes: Sequence[Outcome], *, wanted: bool) -> None:
 
 @contextmanager
 def shown_when_failing(*, as_json: bool) -> Iterator[None]:
-    """Show how the targets ended before the error that says that not all are as desired."""
+    """
+    Show how the targets ended before the error that says that not all are as desired.
+
+    Why is said once: of one target by the error, of several in the table.
+    """
     from clodo.releases.rollout import RolloutFailed
 
     try:
         yield
     except RolloutFailed as error:
-        show_outcomes(error.outcomes, as_json=as_json)
-        raise
+        is_one = len(error.outcomes) == 1
+        show_outcomes(error.outcomes, as_json=as_json, with_messages=not is_one)
+        if is_one or as_json:
+            raise
+        raise RolloutFailed(error.outcomes, with_reason=False) from error
 
 
 def as_list(found: Outcome | Sequence[Outcome]) -> list[Outcome]:
@@ -86,6 +100,10 @@ def run_flow(flow: Callable[..., Outcome | list[Outcome]], *, as_json: bool, **p
     """Run *flow* in this process and return its outcomes; a failed rollout is shown before it is raised."""
     with shown_when_failing(as_json=as_json):
         return as_list(flow(**parameters))
+
+
+def _message(outcome: Outcome) -> str:
+    return outcome.message.removeprefix(f"{outcome.target}: ")
 
 
 def _targets(count: int) -> str:

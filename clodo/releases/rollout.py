@@ -22,11 +22,14 @@ class RolloutFailed(ClodoError):
     """
     Not every target is as desired.
 
+    Args:
+        with_reason: Whether the message says why the first of several failed.
+
     Attributes:
         outcomes: Of all targets, the good ones too.
     """
 
-    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+    def __init__(self, outcomes: Sequence[Outcome], *, with_reason: bool = True) -> None:
         bad = [outcome for outcome in outcomes if not outcome.is_success]
         good = len(outcomes) - len(bad)
         failed = [outcome for outcome in bad if outcome.ending is not Ending.SKIPPED]
@@ -35,7 +38,7 @@ class RolloutFailed(ClodoError):
         else:
             names = ", ".join(f"{outcome.target} ({outcome.ending})" for outcome in bad)
             message = f"{good} of {len(outcomes)} targets are as desired; not: {names}"
-            if failed:
+            if failed and with_reason:
                 message += f". {failed[0].message}"
         super().__init__(message, hint=next((outcome.hint for outcome in failed if outcome.hint), None))
         codes = {outcome.exit_code for outcome in bad if outcome.exit_code}

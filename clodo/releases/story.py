@@ -66,8 +66,10 @@ def carry_out(
         Interrupted, KeyboardInterrupt: It came when all was verified, and the next run records that it is live; or it
             came a second time, and the next run undoes it.
     """
-    with _UndoneOnFailure(release, undo, take):
+    undone = _UndoneOnFailure(release, undo, take)
+    with undone:
         for step, work in story:
+            undone.step = step
             take(step, partial(work, release))
     if release.progress.verified is None:
         raise UndoIncomplete(f"{release.target}: release {release.id} ended without being verified")
@@ -81,6 +83,7 @@ class _UndoneOnFailure(AbstractContextManager[None]):
     release: Release
     undo: Callable[[], UndoReport]
     take: Take
+    step: Step | None = None
 
     def __exit__(
         self, kind: type[BaseException] | None, cause: BaseException | None, traceback: TracebackType | None
@@ -90,10 +93,12 @@ class _UndoneOnFailure(AbstractContextManager[None]):
         if isinstance(what_next(self.release.journal.entries(self.release.id)), Finish):
             return
         why = cause.message if isinstance(cause, ClodoError) else f"{type(cause).__name__}: {cause}"
+        # Why it failed is said by the error, where it ends; here only where.
+        where = f"the step {self.step} failed"
         if isinstance(cause, KeyboardInterrupt | Interrupted):
-            why = "interrupted"
+            why = where = "interrupted"
         why = why.removeprefix(f"{self.release.target}: ")
-        self.release.tell(f"{why}; putting back what this release changed")
+        self.release.tell(f"{where}; putting back what this release changed")
         report: UndoReport = self.take("undo", self.undo)
         self.release.tell(report.describe())
         why = f"{self.release.target}: {why}"

@@ -152,15 +152,19 @@ def test_a_person_sees_steps_on_standard_error_and_a_table_on_standard_output(sh
 
 
 def test_a_bad_version_is_undone_and_the_status_is_one(shop):
-    """A version that fails its smoke test never gets traffic; the command says why and ends with 1."""
+    """A version that fails its smoke test never gets traffic; the command says why, once, and ends with 1."""
     shop.write("api")
     assert shop.clodo("deploy", "api") == 0
     shop.change("api", says="two", status=500)
+    shop.capsys.readouterr()
 
-    told = shop.told("deploy", "api", status=1)
+    assert shop.clodo("deploy", "api") == 1
 
-    assert told["ok"] is False
-    assert told["targets"][0]["ending"] == "undone"
+    said = shop.capsys.readouterr()
+    assert (said.out + said.err).count("answered 500") == 1
+    assert "api@production: the step smoke-test failed; putting back what this release changed" in said.err
+    assert "Error: api@production: version" in said.err
+    assert said.out.splitlines()[-1] == "Finished 1 target: 1 undone."
     assert shop.says("api") == "one"
 
 
