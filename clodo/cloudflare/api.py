@@ -243,8 +243,25 @@ class Api:
 
     def get_bytes(self, path: str, *, missing: Missing | Sequence[Missing] = ()) -> bytes:
         """Return the bare bytes at *path*; repeated after passing trouble."""
+        return self.get_content(path, lambda content, headers: content, missing=missing)
+
+    def get_content(
+        self,
+        path: str,
+        read: Callable[[bytes, Mapping[str, str]], T],
+        *,
+        missing: Missing | Sequence[Missing] = (),
+    ) -> T:
+        """Return what *read* makes of the bare bytes at *path* and their headers; repeated after passing trouble."""
         return self._perform(
-            Call("GET", path, lambda answer: answer.content, False, enveloped=False, missing=_several(missing))
+            Call(
+                "GET",
+                path,
+                lambda answer: read(answer.content, answer.headers),
+                False,
+                enveloped=False,
+                missing=_several(missing),
+            )
         )
 
     def get_file(self, path: str, target: Path, *, missing: Missing | Sequence[Missing] = ()) -> int:
@@ -353,6 +370,7 @@ class Api:
         read: Reader[T],
         *,
         json: object = None,
+        files: Sequence[tuple[str, Any]] | None = None,
         params: Parameters | None = None,
         headers: Mapping[str, str] | None = None,
         missing: Missing | Sequence[Missing] = (),
@@ -368,9 +386,8 @@ class Api:
 
             only_reads: It is a question that happens to be a POST: no guard, and safe to repeat.
         """
-        request: dict[str, Any] = {"headers": dict(headers or {})}
-        if json is not None:
-            request["json"] = json
+        bodies = {"json": json, "files": files}
+        request = {name: body for name, body in bodies.items() if body is not None} | {"headers": dict(headers or {})}
         return self._perform(
             Call(
                 "POST",
@@ -392,7 +409,7 @@ class Api:
         *,
         json: object = None,
         content: bytes | None = None,
-        files: Mapping[str, Any] | None = None,
+        files: Mapping[str, Any] | Sequence[tuple[str, Any]] | None = None,
         params: Parameters | None = None,
         headers: Mapping[str, str] | None = None,
         missing: Missing | Sequence[Missing] = (),

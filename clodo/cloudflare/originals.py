@@ -35,8 +35,8 @@ class Originals:
         path = self._api.account_path("/workers/scripts/{}" + rest, worker, *parts)
         return self._api.get(path, _as_it_is, missing=worker_missing(worker))
 
-    def custom_domains(self, worker: str) -> list[Any]:
-        """Return the custom domains of a Worker."""
+    def custom_domains(self, worker: str | None = None) -> list[Any]:
+        """Return the custom domains of a Worker, or of the whole account."""
         found = self._api.get(self._api.account_path("/workers/domains"), _as_it_is, params={"service": worker})
         return list(found or ())
 

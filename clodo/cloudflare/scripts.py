@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -17,6 +20,8 @@ from clodo.errors import WorkerNotFound
 if TYPE_CHECKING:
     from clodo.cloudflare.api import Api
 
+SERVICE_WORKER_TYPE = "application/javascript"
+SERVICE_WORKER_PART = "script"
 NO_SUCH_WORKER = frozenset({10007, 10090})
 
 
@@ -80,8 +85,50 @@ class ScriptSettings(Model):
     usage_model: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Module:
+    """
+    A file of a Worker.
+
+    Attributes:
+        type: Such as ``application/javascript+module``, without parameters.
+    """
+
+    name: str
+    type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """
+    The code of a Worker.
+
+    Attributes:
+        main: Name of the module that it begins with; None when Cloudflare doesn't say.
+
+        modules: In the order of their names.
+    """
+
+    main: str | None
+    modules: tuple[Module, ...]
+
+    @property
+    def is_service_worker(self) -> bool:
+        """Is it a script of the old kind, whose main file is no module?"""
+        return any(module.name == self.main and module.type == SERVICE_WORKER_TYPE for module in self.modules)
+
+    def parts(self, metadata: Mapping[str, Any]) -> builtins.list[tuple[str, Any]]:
+        """Return the parts of an upload, with *metadata* and what names the main file."""
+        entry = {"body_part" if self.is_service_worker else "main_module": self.main}
+        return [
+            ("metadata", (None, json.dumps({**entry, **metadata}))),
+            *((module.name, (module.name, module.content, module.type)) for module in self.modules),
+        ]
+
+
 class Scripts:
-    """Read and delete Workers."""
+    """Read, upload and delete Workers."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -116,8 +163,39 @@ class Scripts:
 
         Source: https://developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/content/
         """
+        code = self.code(worker)
+        return {
+            "" if code.is_service_worker and len(code.modules) == 1 else item.name: item.content
+            for item in code.modules
+        }
+
+    def code(self, worker: str) -> Code:
+        """
+        Return the code of what is deployed; without modules when nothing is.
+
+        Raises:
+            WorkerNotFound: The account has no such Worker.
+
+        Source: https://developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/content/
+        """
         path = self._api.account_path("/workers/scripts/{}/content/v2", worker)
-        return modules_in(self._api.get_bytes(path, missing=worker_missing(worker)))
+        return self._api.get_content(path, code_in, missing=worker_missing(worker))
+
+    def upload(self, worker: str, code: Code, metadata: Mapping[str, Any]) -> None:
+        """
+        Upload code as a version that gets all traffic at once; makes the Worker if it isn't there.
+
+        Args:
+            metadata: Bindings, compatibility and so on, as Cloudflare has them; without the main file's name.
+
+        Raises:
+            ApiRefused: A binding leads nowhere, or the code does not start (code 10021).
+
+        Source: https://developers.cloudflare.com/workers/configuration/multipart-upload-metadata/
+        """
+        self._api.put(
+            self._api.account_path("/workers/scripts/{}", worker), lambda found: None, files=code.parts(metadata)
+        )
 
     def exists(self, worker: str) -> bool:
         """Say whether the account has a Worker of this name."""
@@ -146,21 +224,25 @@ class Scripts:
         )
 
 
-def modules_in(body: bytes) -> dict[str, bytes]:
+def code_in(body: bytes, headers: Mapping[str, str]) -> Code:
     """
     Take the multipart form apart in which Cloudflare answers a Worker's code; a body that is no form is the code.
 
     The boundary is read from the body: its first line is the boundary.
     """
     opening = body.partition(b"\r\n")[0]
+    main = headers.get("cf-entrypoint") or None
     if not opening.startswith(b"--"):
-        return {"": body}
+        script = Module(main or SERVICE_WORKER_PART, SERVICE_WORKER_TYPE, body)
+        return Code(script.name, (script,)) if body else Code(None, ())
     head = b"Content-Type: multipart/form-data; boundary=" + opening[2:] + b"\r\n\r\n"
     form = BytesParser(policy=HTTP).parsebytes(head + body)
-    modules: dict[str, bytes] = {}
+    modules: list[Module] = []
     for part in form.iter_parts():
         name = part.get_filename() or part.get_param("name", header="content-disposition")
         content = part.get_payload(decode=True)
         if isinstance(name, str) and isinstance(content, bytes):
-            modules[name] = content
-    return modules
+            modules.append(Module(name, part.get_content_type(), content))
+    if main is None and len(modules) == 1:
+        main = modules[0].name
+    return Code(main, tuple(sorted(modules, key=lambda module: module.name)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from pydantic import AliasChoices, Field
 
 from clodo.cloudflare.model import Model
 from clodo.cloudflare.refusals import Missing
-from clodo.cloudflare.scripts import worker_missing
+from clodo.cloudflare.scripts import Code, worker_missing
 from clodo.errors import VersionNotFound
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Version(Model):
 
 
 class Versions:
-    """Read the versions of a Worker."""
+    """Read and upload the versions of a Worker."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -154,6 +154,27 @@ class Versions:
             self._api.account_path("/workers/scripts/{}/versions/{}", worker, version_id),
             Version.model_validate,
             missing=(worker_missing(worker).by_code_only(), gone),
+        )
+
+    def upload(self, worker: str, code: Code, metadata: Mapping[str, Any]) -> Version:
+        """
+        Upload a version that gets no traffic; one that was uploaded twice does no harm.
+
+        Args:
+            metadata: Bindings, compatibility and so on, as Cloudflare has them; without the main file's name.
+
+        Raises:
+            WorkerNotFound: The account has no such Worker.
+            ApiRefused: A binding leads nowhere, or the code does not start (code 10021).
+
+        Source: https://developers.cloudflare.com/api/resources/workers/subresources/scripts/subresources/versions/
+        """
+        return self._api.post(
+            self._api.account_path("/workers/scripts/{}/versions", worker),
+            Version.model_validate,
+            files=code.parts(metadata),
+            missing=worker_missing(worker),
+            safe_to_repeat=True,
         )
 
     def find_by_tag(self, worker: str, tag: str, *, among: int = VERSIONS_PER_PAGE) -> Version | None:
