@@ -85,9 +85,12 @@ class WorkerResource:
             self._versions += 1
             yield to_line("version", self._read("/versions/{}", version))
         self._requests += 1
-        for name, content in sorted(self.cloudflare.scripts.content(self.id).items()):
+        code = self.cloudflare.scripts.code(self.id)
+        yield to_line("main", code.main)
+        for module in code.modules:
             self._modules += 1
-            yield to_line("module", {"name": name, "base64": base64.b64encode(content).decode()})
+            content = base64.b64encode(module.content).decode()
+            yield to_line("module", {"name": module.name, "type": module.type, "base64": content})
         self._requests += 1
         yield to_line("custom domains", self.cloudflare.originals.custom_domains(self.id))
         for zone in self.zones:
@@ -100,7 +103,8 @@ class WorkerResource:
         return self.cloudflare.originals.worker(self.id, path, *parts)
 
 
-def live_versions(deployments: Any) -> list[str]:
-    """Return the versions of the newest of a Worker's deployments, which is the first."""
+def live_versions(deployments: Any) -> dict[str, float]:
+    """Return the versions of the newest of a Worker's deployments, which is the first, with their percentages."""
     listed = deployments.get("deployments", []) if isinstance(deployments, dict) else deployments or []
-    return [str(share["version_id"]) for share in listed[0].get("versions", [])] if listed else []
+    shares = listed[0].get("versions", []) if listed else []
+    return {str(share["version_id"]): float(share["percentage"]) for share in shares}

@@ -74,7 +74,8 @@ def restore(
     Restore a snapshot: into new databases, namespaces and buckets, or in place.
 
     The records of a zone, and routes, schedules and settings of a Worker, are put into what is there when it is named,
-    as in --only dns/example.com or --only worker/shop. What the snapshot doesn't have stays, or goes with --in-place.
+    as in --only dns/example.com or --only worker/shop. What the snapshot doesn't have stays, or goes with --in-place;
+    so does other code. A Worker that is gone is uploaded again; what of it no snapshot has is said.
 
     Shows a plan first, and asks. What comes back is compared with the manifest, table by table and key by key; when it
     isn't what was backed up, or anything else fails, everything is put back. A restore that was killed goes on when the
@@ -84,8 +85,8 @@ def restore(
     "source_id", "source", "account_id", "name", "there_id", "there", "was_there", "items", "bytes", "seconds",
     "requests", "bookmark", "targets", "risks", "changes"}], "seconds", "requests", "left"}, "restored": {"snapshot",
     "vault", "resources": [{"kind", "way", "source", "source_id", "name", "id", "account_id", "items", "expired",
-    "seconds", "bookmark_before", "targets"}], "safety", "seconds", "was_resumed"}, "rebound": [{"target", "binding",
-    "resource", "id", "diff"}]}. "restored" is null with --dry-run.
+    "seconds", "bookmark_before", "targets", "notes"}], "safety", "seconds", "was_resumed"}, "rebound": [{"target",
+    "binding", "resource", "id", "diff"}]}. "restored" is null with --dry-run.
 
     Exit status: 0 restored and verified, 1 failed (and put back, unless it says otherwise), 2 bad configuration or
     usage, 4 refused (declined, stale, a name is taken), 10 no such snapshot or nothing in it, 11 locked, 12 not
@@ -260,6 +261,8 @@ def _show_restored(done: dict[str, Any], *, rebind: bool) -> None:
             show(f"{item['kind']}/{item['name']}: {item['expired']:,} keys had expired and were left out.")
         if item["bookmark_before"]:
             show(f"{item['kind']}/{item['name']}: before this it was at bookmark {item['bookmark_before']}.")
+        for note in item["notes"]:
+            show(f"{item['kind']}/{item['name']}: {note}")
     if restored["safety"]:
         show(f"What was there before is in the safety snapshot {restored['safety']}.")
     for item in done["rebound"]:

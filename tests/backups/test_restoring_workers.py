@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from clodo.backups.manifest import Kind
 from clodo.backups.restoring.plan import Way, Wish
+from clodo.backups.restoring.worker_code import WorkerCode
 from clodo.backups.restoring.workers import WorkerChanges, compare_states, compare_states_back, read_state
+from clodo.cloudflare.scripts import Code
 from clodo.cloudflare.settings import UnversionedSettings
-from clodo.errors import ApiRefused, ClodoError, LockLost, WorkerNotFound
+from clodo.errors import ApiRefused, ClodoError, LockLost
 from tests.backups.restores import restorer
 
 
@@ -32,7 +34,7 @@ def worker(fleet):
 
 def state(fleet):
     """Return what is there of the Worker."""
-    return read_state(fleet.cloudflare, "shop", {"zones": [fleet.account.zone_id]})
+    return read_state(fleet.cloudflare, "shop", {"zones": [fleet.account.zone_id], "values": {}})
 
 
 def change(fleet):
@@ -75,7 +77,8 @@ def test_routes_schedules_and_settings_come_back_and_what_came_later_stays(worke
     assert any("release it" in risk for risk in step.risks)
     assert f"it takes {zone}/* from the Worker other" in step.risks
     added = {f"route {worker.account.zone_id} late.{zone}/*": "shop", "schedules": ["0 3 * * *", "5 5 * * *"]}
-    assert state(worker)["values"] == before | added
+    live = {"code": late["code"]}
+    assert state(worker)["values"] == before | added | live
     restorer(worker).restore(wish(snapshot=restored.safety, in_place=True))
     # Routes of another Worker are in that one's archive.
     taken = f"route {worker.account.zone_id} {zone}/*"
@@ -176,40 +179,40 @@ def test_what_somebody_changed_meanwhile_stays_and_is_named():
     assert stays == ["schedules: somebody changed it meanwhile", "route z x/*: somebody changed it meanwhile"]
 
 
-def test_a_worker_that_is_gone_is_released_first(worker):
-    """Without its script there is nothing to put settings on."""
-    manifest = worker.back_up(kinds=[Kind.WORKER])
-    worker.account.result("DELETE", "/workers/scripts/shop")
-
-    with pytest.raises(WorkerNotFound) as caught:
-        restorer(worker).plan(wish(snapshot=manifest.id))
-
-    assert "Release it first" in str(caught.value.hint)
-
-
 VALUES = st.fixed_dictionaries(
-    {"schedules": st.lists(st.sampled_from("abc"), unique=True).map(sorted), "setting logpush": st.booleans()},
-    optional={f"route z {name}/*": st.sampled_from(["shop", "other", ""]) for name in "xyz"},
+    {
+        "code": st.sampled_from([{"main module": "a"}, {"main module": "b"}]),
+        "schedules": st.lists(st.sampled_from("abc"), unique=True).map(sorted),
+        "setting logpush": st.booleans(),
+    },
+    optional={
+        f"{what} z {name}/*": st.sampled_from(["shop", "other", ""]) for what in ("route", "domain") for name in "xy"
+    },
 )
+CODE = WorkerCode("shop", Code(None, ()), (), {}, None, {})
 
 
 @settings(max_examples=100, deadline=None)
-@given(VALUES, VALUES, st.booleans())
-def test_changes_lead_to_the_snapshot_and_back(wanted, there, exact):
+@given(VALUES, VALUES, st.sampled_from([Way.MERGE, Way.OVERWRITE, Way.CREATE]))
+def test_changes_lead_to_the_snapshot_and_back(wanted, there, way):
     """Any two states: carried out, all that is wanted is there; taken back, all is as it was."""
-    wanted = {name: value for name, value in wanted.items() if not name.startswith("route ") or value == "shop"}
-    rest = {"versions": [], "secrets": [], "custom domains": []}
-    planned = compare_states("shop", {"values": wanted} | rest, {"values": there} | rest, exact=exact)
+    own = ("code", "schedules", "setting logpush")
+    wanted = {name: value for name, value in wanted.items() if name in own or value == "shop"}
+    if way is Way.CREATE:
+        there = {name: value for name, value in there.items() if name not in own} | {"code": None}
+    rest = {"secrets": [], "shares": {"v": 100}, "upload": CODE}
+    planned = compare_states("shop", {"values": wanted} | rest, {"values": there} | rest, way)
 
     after = there | {name: value for name, _, value in planned.values}
     after = {name: value for name, value in after.items() if value is not None}
     back, stays = compare_states_back(planned, {"values": after})
     again = after | {name: value for name, _, value in back.values}
+    if way is Way.CREATE:
+        # With the Worker all that is its own goes.
+        again = {name: value for name, value in again.items() if name == "code" or name not in own}
 
     assert stays == []
-    assert {name: value for name, value in again.items() if value is not None} == there
-    assert compare_states("shop", {"values": wanted} | rest, {"values": after} | rest, exact=exact).lines == ()
-    assert {name for name, value in after.items() if value == "shop"} >= wanted.keys() - {
-        "schedules",
-        "setting logpush",
-    }
+    assert {name: value for name, value in again.items() if value is not None or name == "code"} == there
+    assert compare_states("shop", {"values": wanted} | rest, {"values": after} | rest, way).lines == ()
+    assert {name for name, value in after.items() if value == "shop"} >= wanted.keys() - set(own)
+    assert (after["code"] == wanted["code"]) or way is Way.MERGE

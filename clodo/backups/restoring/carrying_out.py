@@ -117,11 +117,11 @@ def put_back(step: Step, journal: Journal, work: Work) -> str:
     if not noted.get("state"):
         return ""
     cloudflare = work.client(step)
+    if step.kind in MERGEABLE:
+        return take_back(step, journal, cloudflare, work.source(step), work.say)
     if step.way is Way.CREATE:
         _delete_made(step, noted, cloudflare, work)
         return ""
-    if step.kind in MERGEABLE:
-        return take_back(step, journal, cloudflare, work.source(step), work.say)
     if step.kind is Kind.D1:
         return _travel_back(step, noted, cloudflare, work)
     source = work.safety_source(step, str(noted["safety"]))

@@ -1,8 +1,8 @@
-"""Resources that always stay, zones and Workers: what a snapshot has is put into them, verified, and taken back."""
+"""Zones and Workers: what a snapshot has is put into what is there, verified, and taken back; a Worker may be made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,11 +10,14 @@ from clodo.backups.manifest import Kind
 from clodo.backups.restoring.journal import Journal
 from clodo.backups.restoring.plan import Step, Way
 from clodo.backups.restoring.sources import Source
+from clodo.backups.restoring.worker_code import Moved
 from clodo.backups.restoring.workers import (
     compare_states,
     compare_states_back,
+    is_somebody_elses,
     read_state,
     state_of,
+    workers_needed,
     write_state,
 )
 from clodo.backups.restoring.zones import compare_back, compare_records, records_of, write_records
@@ -49,31 +52,37 @@ class Mergeable:
     A kind of resource that is merged into: what there is of it, as JSON, and how it is changed.
 
     Attributes:
-        parse: Says what an archive has.
+        parse: Says what an archive has; given its id, and what else comes back in the same restore.
 
         read: Says what an account has of that.
 
         count: How many things that are.
 
-        compare: Says what makes the second of two the first; last: whether what else there is goes.
+        compare: Says what makes the third of its arguments the second.
 
         compare_back: Says what takes changes back in what is there now, and what has to stay.
+
+        is_gone: Says whether what is there is nothing at all, so that it is made anew.
+
+        is_somebody_elses: Says whether what was to be made was made by somebody else meanwhile.
     """
 
-    parse: Callable[[Iterator[bytes]], Any]
+    parse: Callable[[str, Source, Moved], Any]
     read: Callable[[Cloudflare, str, Any], Any]
     count: Callable[[Any], int]
-    compare: Callable[[str, Any, Any, bool], Any]
+    compare: Callable[[str, Any, Any, Way], Any]
     compare_back: Callable[[Any, Any], tuple[Any, list[str]]]
     write: Callable[[Cloudflare, str, Any], None]
+    is_gone: Callable[[Any], bool] = lambda there: False
+    is_somebody_elses: Callable[[Any, Any], bool] = lambda wanted, there: False
 
 
 MERGEABLE: Mapping[Kind, Mergeable] = {
     Kind.DNS: Mergeable(
-        parse=records_of,
+        parse=lambda zone_id, source, moved: records_of(source.chunks()),
         read=lambda cloudflare, zone_id, wanted: list(cloudflare.originals.dns_records(zone_id)),
         count=len,
-        compare=lambda zone_id, wanted, there, exact: compare_records(wanted, there, exact=exact),
+        compare=lambda zone_id, wanted, there, way: compare_records(wanted, there, exact=way is Way.OVERWRITE),
         compare_back=compare_back,
         write=write_records,
     ),
@@ -81,33 +90,68 @@ MERGEABLE: Mapping[Kind, Mergeable] = {
         parse=state_of,
         read=read_state,
         count=lambda wanted: len(wanted["values"]),
-        compare=lambda worker, wanted, there, exact: compare_states(worker, wanted, there, exact=exact),
+        compare=compare_states,
         compare_back=compare_states_back,
         write=write_state,
+        is_gone=lambda there: there["values"]["code"] is None,
+        is_somebody_elses=is_somebody_elses,
     ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What merging an archive would do: how many things it has, and the changes."""
+    """
+    What merging an archive would do.
 
+    Attributes:
+        items: How many things it has.
+
+        needs: Names of those of the same kind that have to be there first.
+
+        not_whole: Why it can't come back, now that it is gone; empty when it can.
+    """
+
+    way: Way
     items: int
     changes: Changes
+    needs: frozenset[str] = frozenset()
+    not_whole: str = ""
 
 
-def preview(kind: Kind, cloudflare: Cloudflare, ident: str, source: Source, *, exact: bool) -> Preview:
+def moved_in(steps: Iterable[Step], noted: Callable[[Step], Mapping[str, Any]] = lambda step: {}) -> Moved:
+    """
+    Say what comes back under another id, so that a Worker's bindings have to follow.
+
+    Args:
+        noted: What was noted of a step that was carried out.
+    """
+    made = {
+        (step.kind, step.source_id): step.name if step.kind is Kind.R2 else str(noted(step).get("id", ""))
+        for step in steps
+        if step.way is Way.CREATE and step.kind not in MERGEABLE
+    }
+    return {key: ident for key, ident in made.items() if ident != key[1]}
+
+
+def preview(kind: Kind, cloudflare: Cloudflare, ident: str, source: Source, moved: Moved, *, in_place: bool) -> Preview:
     """
     Compare an archive with what is there.
 
     Raises:
         IdentityMissing: No key here opens the archive.
         SnapshotDamaged: It is not what was written.
-        ZoneNotFound, WorkerNotFound: The account has no such zone or Worker.
+        ZoneNotFound: The account has no such zone.
     """
     how = MERGEABLE[kind]
-    wanted = how.parse(source.chunks())
-    return Preview(how.count(wanted), how.compare(ident, wanted, how.read(cloudflare, ident, wanted), exact))
+    wanted = how.parse(ident, source, moved)
+    there = how.read(cloudflare, ident, wanted)
+    way = Way.CREATE if how.is_gone(there) else Way.OVERWRITE if in_place else Way.MERGE
+    changes = how.compare(ident, wanted, there, way)
+    if kind is not Kind.WORKER:
+        return Preview(way, how.count(wanted), changes)
+    not_whole = wanted.get("not_whole", "") if way is Way.CREATE else ""
+    return Preview(way, how.count(wanted), changes, workers_needed(ident, wanted), not_whole)
 
 
 def merge(step: Step, journal: Journal, cloudflare: Cloudflare, source: Source, say: Say) -> list[str]:
@@ -121,10 +165,15 @@ def merge(step: Step, journal: Journal, cloudflare: Cloudflare, source: Source, 
         PlanIsStale: Somebody changed it since the plan was drawn; nothing was done.
         ApiRefused: A change is impossible.
     """
-    how, ident, is_exact = MERGEABLE[step.kind], str(step.there_id), step.way is Way.OVERWRITE
-    wanted = how.parse(source.chunks())
+    how, ident = MERGEABLE[step.kind], step.source_id
+    wanted = how.parse(ident, source, moved_in(journal.plan.steps, journal.of))
     there = how.read(cloudflare, ident, wanted)
-    changes = how.compare(ident, wanted, there, is_exact)
+    changes = how.compare(ident, wanted, there, step.way)
+    if step.way is Way.CREATE and how.is_somebody_elses(wanted, there):
+        raise PlanIsStale(
+            f"Somebody made {step.label} meanwhile; nothing was done to it",
+            hint="Draw the plan again: what is there is merged into, or replaced by --in-place.",
+        )
     if not journal.of(step).get("state"):
         if changes.lines != step.changes:
             raise PlanIsStale(
@@ -138,8 +187,8 @@ def merge(step: Step, journal: Journal, cloudflare: Cloudflare, source: Source, 
         how.write(cloudflare, ident, changes)
     except OutcomeUnknown as error:
         say(f"{step.label}: {error.message}; reading tells")
-    journal.note(step, state="written", items=how.count(wanted))
-    found = how.compare(ident, wanted, how.read(cloudflare, ident, wanted), is_exact)
+    found = how.compare(ident, wanted, how.read(cloudflare, ident, wanted), step.way)
+    journal.note(step, state="written", items=how.count(wanted), notes=list(found.notes))
     return [f"not done: {line}" for line in found.lines]
 
 
@@ -150,9 +199,9 @@ def take_back(step: Step, journal: Journal, cloudflare: Cloudflare, source: Sour
     Returns:
         What is not as before; empty when all is.
     """
-    how, ident, is_exact = MERGEABLE[step.kind], str(step.there_id), step.way is Way.OVERWRITE
-    wanted = how.parse(source.chunks())
-    planned = how.compare(ident, wanted, journal.of(step)["before"], is_exact)
+    how, ident = MERGEABLE[step.kind], step.source_id
+    wanted = how.parse(ident, source, moved_in(journal.plan.steps, journal.of))
+    planned = how.compare(ident, wanted, journal.of(step)["before"], step.way)
     back, stays = how.compare_back(planned, how.read(cloudflare, ident, wanted))
     try:
         how.write(cloudflare, ident, back)

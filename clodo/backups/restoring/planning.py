@@ -8,7 +8,7 @@ from typing import Protocol
 
 from clodo.backups.manifest import Archive, Exactness, Kind, Manifest
 from clodo.backups.restoring.databases import contents_of
-from clodo.backups.restoring.merging import MERGEABLE, preview
+from clodo.backups.restoring.merging import MERGEABLE, Preview, moved_in, preview
 from clodo.backups.restoring.namespaces import BATCH_PAIRS
 from clodo.backups.restoring.plan import Plan, Step, Way, Wish
 from clodo.backups.restoring.sources import Source
@@ -73,24 +73,42 @@ def draw_plan(
             "Buckets are restored into new ones only, and one is among what was chosen",
             hint="Name what is to be overwritten by --only, and restore the bucket without --in-place.",
         )
-    left = tuple(_left(manifest, wish))
-    if not chosen:
-        reason = f": {left[0][0]}: {left[0][1]}" if left else ""
-        raise NotFound(
-            f"{manifest.id} holds nothing that can be restored"
-            + (f" by the name {wish.only[0]}" if wish.only else "")
-            + reason,
-            hint=f"`clodo backup show {manifest.id}` lists what is in it.",
-        )
+    left = list(_left(manifest, wish))
+    _raise_if_none(chosen, manifest, wish, left)
     _raise_unless_one(chosen, wish)
     names = _Names()
-    steps = tuple(
-        _merging_step(archive, wish, accounts, source(archive))
-        if archive.kind in MERGEABLE
-        else _step(archive, wish, accounts, names)
-        for archive in chosen
-    )
-    return Plan(manifest.id, vault, manifest.created_at, steps, wish.table, wish.prefix, left)
+    steps = [_step(archive, wish, accounts, names) for archive in chosen if archive.kind not in MERGEABLE]
+    moved = moved_in(steps)
+    merged: list[tuple[Archive, Preview]] = []
+    for archive in chosen:
+        if archive.kind in MERGEABLE:
+            found = preview(
+                archive.kind,
+                accounts.client(archive.account_id),
+                archive.id,
+                source(archive),
+                moved,
+                in_place=wish.in_place,
+            )
+            if found.not_whole:
+                left.append((archive.label, f"it is gone, and {found.not_whole}: release it, then restore the rest"))
+            else:
+                merged.append((archive, found))
+    # Bindings lead to what is there: data comes first, then zones, then Workers, those that others need first.
+    steps += [_merging_step(archive, found) for archive, found in in_order(merged)]
+    _raise_if_none(steps, manifest, wish, left)
+    return Plan(manifest.id, vault, manifest.created_at, tuple(steps), wish.table, wish.prefix, tuple(left))
+
+
+def in_order(found: Sequence[tuple[Archive, Preview]]) -> list[tuple[Archive, Preview]]:
+    """Return archives so that each comes after those that it needs; those that need each other stay as they are."""
+    waiting, ordered = list(found), list[tuple[Archive, Preview]]()
+    while waiting:
+        names = {archive.name for archive, _ in waiting if archive.kind is Kind.WORKER}
+        ready = [item for item in waiting if not item[1].needs & names] or waiting[:1]
+        ordered += ready
+        waiting = [item for item in waiting if item not in ready]
+    return ordered
 
 
 def draw_journey(workspace: Workspace, wish: Wish, at: datetime, accounts: Accounts) -> Plan:
@@ -192,6 +210,19 @@ def _is_named(archive: Archive, names: Iterable[str]) -> bool:
     return bool({archive.label, archive.name, archive.id} & set(names))
 
 
+def _raise_if_none(
+    found: Sequence[Archive] | Sequence[Step], manifest: Manifest, wish: Wish, left: Sequence[tuple[str, str]]
+) -> None:
+    if not found:
+        reason = f": {left[0][0]}: {left[0][1]}" if left else ""
+        raise NotFound(
+            f"{manifest.id} holds nothing that can be restored"
+            + (f" by the name {wish.only[0]}" if wish.only else "")
+            + reason,
+            hint=f"`clodo backup show {manifest.id}` lists what is in it.",
+        )
+
+
 def _raise_unless_one(chosen: Sequence[Archive], wish: Wish) -> None:
     for given, kind, what in ((wish.table, Kind.D1, "--table"), (wish.prefix, Kind.KV, "--prefix")):
         if given is not None and [item.kind for item in chosen] != [kind]:
@@ -209,21 +240,19 @@ def _raise_unless_one(chosen: Sequence[Archive], wish: Wish) -> None:
         raise BadUsage("What is overwritten in place keeps its name", hint="Leave --as or --in-place away.")
 
 
-def _merging_step(archive: Archive, wish: Wish, accounts: Accounts, source: Source) -> Step:
-    cloudflare = accounts.client(archive.account_id)
-    found = preview(archive.kind, cloudflare, archive.id, source, exact=wish.in_place)
-    lines = found.changes.lines
+def _merging_step(archive: Archive, found: Preview) -> Step:
+    is_there, lines = found.way is not Way.CREATE, found.changes.lines
     requests = 2 * archive.requests + len(lines)
     return Step(
         kind=archive.kind,
-        way=Way.OVERWRITE if wish.in_place else Way.MERGE,
+        way=found.way,
         source_id=archive.id,
         source=archive.name,
         account_id=archive.account_id,
         name=archive.name,
-        there_id=archive.id,
-        there=found.changes.summary,
-        was_there=True,
+        there_id=archive.id if is_there else None,
+        there=found.changes.summary if is_there else "",
+        was_there=is_there,
         items=found.items,
         bytes=archive.plain_size,
         seconds=round(1 + requests * _SECONDS_PER_REQUEST, 1),

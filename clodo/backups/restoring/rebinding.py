@@ -94,7 +94,7 @@ def _operations(config: Any, resource: RestoredResource) -> Iterator[tuple[str, 
                     config.section, bucket.binding, bucket_name=resource.name, jurisdiction=bucket.jurisdiction
                 )
                 yield bucket.binding, put
-    else:
+    elif resource.kind == "kv":
         for namespace in config.namespaces:
             if resource.source_id == namespace.namespace_id or resource.source == namespace.title:
                 keeps_title = namespace.namespace_id is None and namespace.title == resource.name

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from clodo.backups.backups import Backups
-from clodo.backups.manifest import Exactness
+from clodo.backups.manifest import Exactness, Kind
 from clodo.backups.restoring.carrying_out import Work, carry_out, put_back
 from clodo.backups.restoring.journal import Journal
 from clodo.backups.restoring.plan import Plan, Step, Way, Wish
@@ -35,6 +35,8 @@ class RestoredResource:
         expired: Keys that were left out, since their time is over.
 
         bookmark_before: Where Time Travel goes to undo it; None for new ones.
+
+        notes: What is still otherwise than in the snapshot, and how it comes back.
     """
 
     kind: str
@@ -49,10 +51,12 @@ class RestoredResource:
     seconds: float
     bookmark_before: str | None
     targets: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return it for scripts."""
-        return {name: getattr(self, name) for name in self.__slots__} | {"targets": list(self.targets)}
+        found = {name: getattr(self, name) for name in self.__slots__}
+        return found | {"targets": list(self.targets), "notes": list(self.notes)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +183,9 @@ class Restorer:
         return restored
 
     def _locks_of(self, plan: Plan) -> list[str]:
-        """Return the locks of releases that might migrate what is overwritten meanwhile."""
-        named = {target for step in plan.steps if step.way is not Way.CREATE for target in step.targets}
+        """Return the locks of releases that might migrate what is overwritten, or make the same Worker, meanwhile."""
+        held = [step for step in plan.steps if step.way is not Way.CREATE or step.kind is Kind.WORKER]
+        named = {target for step in held for target in step.targets}
         return sorted({self._accounts.lock_of(item) for item in self._workspace.targets if str(item) in named})
 
     def _carry_out(self, plan: Plan, journal: Journal, work: Work, reason: str) -> str | None:
@@ -315,4 +320,5 @@ class Restorer:
             seconds=float(noted["seconds"]),
             bookmark_before=noted.get("before"),
             targets=step.targets,
+            notes=tuple(noted.get("notes", ())),
         )
