@@ -64,14 +64,15 @@ class Look:
         )
 
 
-def look_closer(site: Site, account: Account, desired: Desired, remembered: Live | None) -> Look:
+def look_closer(site: Site, account: Account, desired: Desired, remembered: Live | None, script: Script | None) -> Look:
     """
     Read what is live and let wrangler say what it would upload; nothing is written.
 
-    The list of scripts is read first: whatever changes after it shows as another *modified_on* later.
+    Args:
+        script: As the account's list had it before this look: whatever changes after that shows as another
+            *modified_on* later. One list is enough for all targets of a survey.
     """
     cloudflare = account.cloudflare
-    script = next((item for item in cloudflare.scripts.list() if item.id == desired.worker), None)
     observed = observe(cloudflare, desired.worker, desired.triggers)
     upload = compare(site, account, desired, exists=observed.exists)
     since = _versions_since(account, desired, observed, remembered)

@@ -275,7 +275,8 @@ def _release_locked(site: Site, account: Account, surveyed: Surveyed, wish: Wish
     if wish.skip_tests:
         desired = replace(desired, settings=desired.settings.model_copy(update={"smoke_tests": []}))
     if surveyed.assessment.needs_a_look and surveyed.look is None:
-        surveyed = replace(surveyed, look=look_closer(site, account, desired, surveyed.remembered))
+        found = look_closer(site, account, desired, surveyed.remembered, surveyed.script)
+        surveyed = replace(surveyed, look=found)
     look = surveyed.look
     if look is not None and look.is_same:
         return _adopt(site, account, desired, look)

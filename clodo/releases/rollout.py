@@ -170,7 +170,8 @@ def _planned(site: Site, surveyed: Surveyed, wish: Wish) -> Outcome:
     look = None
     if not surveyed.is_unchanged:
         # wrangler says what it would upload.
-        look = look_closer(site, site.account_of(surveyed.target), surveyed.desired, surveyed.remembered)
+        account = site.account_of(surveyed.target)
+        look = look_closer(site, account, surveyed.desired, surveyed.remembered, surveyed.script)
         surveyed = replace(surveyed, look=look)
     outcome = Outcome(
         target=str(surveyed.target),

@@ -76,6 +76,8 @@ def test_a_worker_that_wrangler_deployed_is_adopted_as_it_is(stage, tmp_path):
     assert "nothing was deployed" in outcome.message
     assert "SIGNING_KEY" in outcome.message
     assert writes(stage, since) == []
+    # A fleet is adopted by one list: the survey's.
+    assert [call["path"].endswith("/workers/scripts") for call in stage.requests(since=since)].count(True) == 1
     assert (len(stage.versions), stage.live_version) == (1, version)
     assert stage.release().ending is Ending.UNCHANGED
     stage.raise_if_unsettled()
