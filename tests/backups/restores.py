@@ -8,6 +8,7 @@ from typing import Any
 from clodo.backups.restoring.restorer import Restorer
 from clodo.backups.vault import Vault
 from clodo.cloudflare.client import Cloudflare
+from clodo.errors import LockLost
 from clodo.workspace.workspace import Workspace
 from tests.backups.conftest import Fleet
 
@@ -51,6 +52,17 @@ def restorer(
         check=check,
         clock=fleet.clock,
     )
+
+
+def die_at(write: int) -> Callable[[], None]:
+    """Return a check that leaves everything as it is before the given write, as a crash would."""
+    calls = iter(range(1, 100))
+
+    def check() -> None:
+        if next(calls) == write:
+            raise LockLost("taken over")
+
+    return check
 
 
 def everything(fleet: Fleet, database_id: str) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from clodo.backups.manifest import Kind
 from clodo.backups.restoring.plan import Way, Wish
 from clodo.backups.restoring.planning import in_order
 from clodo.errors import ApiRefused, ClodoError, LockLost, NotFound, PlanIsStale, UndoIncomplete
-from tests.backups.restores import restorer
-from tests.backups.test_restoring_workers import die_at
+from tests.backups.restores import die_at, restorer
 from tests.backups.test_worker_assets import with_assets
 
 BYTES = bytes(range(256)) + b"\r\n--\r\n"

@@ -13,7 +13,7 @@ from clodo.backups.restoring.workers import WorkerChanges, compare_states, compa
 from clodo.cloudflare.scripts import Code
 from clodo.cloudflare.settings import UnversionedSettings
 from clodo.errors import ApiRefused, ClodoError, LockLost
-from tests.backups.restores import restorer
+from tests.backups.restores import die_at, restorer
 
 
 @pytest.fixture
@@ -119,17 +119,6 @@ def test_a_restore_that_fails_midway_is_taken_back(worker, method, path, nth):
     worker.account.cloud.clear_faults(armed)
     assert struck
     assert state(worker) == late
-
-
-def die_at(write):
-    """Return a check that leaves everything as it is before the given write, as a crash would."""
-    calls = iter(range(1, 100))
-
-    def check():
-        if next(calls) == write:
-            raise LockLost("taken over")
-
-    return check
 
 
 @pytest.mark.parametrize("write", [1, 3, 5])

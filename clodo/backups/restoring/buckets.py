@@ -28,7 +28,7 @@ class ObjectComparison:
 
 def write_bucket(cloudflare: Cloudflare, bucket: str, index: Iterator[bytes], packs: Packs) -> int:
     """
-    Put the objects of an archive into a bucket; doing it twice changes nothing.
+    Put the objects of an archive into a bucket, but for those that are there as they should be; twice changes nothing.
 
     Holds one object in memory at a time.
 
@@ -39,7 +39,12 @@ def write_bucket(cloudflare: Cloudflare, bucket: str, index: Iterator[bytes], pa
         SnapshotDamaged: A pack has not what the index says.
         BucketNotFound: It isn't there.
     """
-    wanted = {(str(entry["pack"]), str(entry["member"])): entry for entry in entries_of(index)}
+    there = {item.key: _compared(item) for item in cloudflare.r2.objects(bucket)}
+    wanted = {
+        (str(entry["pack"]), str(entry["member"])): entry
+        for entry in entries_of(index)
+        if there.get(str(entry["key"])) != _compared(StoredObject.model_validate(entry))
+    }
     count = 0
     for pack in sorted({pack for pack, _ in wanted}):
         if pack not in packs:
@@ -59,6 +64,20 @@ def write_bucket(cloudflare: Cloudflare, bucket: str, index: Iterator[bytes], pa
         missing = next(iter(wanted.values()))["key"]
         raise SnapshotDamaged(f"The packs of the bucket {bucket} lack {len(wanted)} objects, one of them {missing!r}")
     return count
+
+
+def remove_others(cloudflare: Cloudflare, bucket: str, index: Iterator[bytes]) -> int:
+    """
+    Delete the objects of a bucket that an archive doesn't have.
+
+    Returns:
+        How many.
+    """
+    kept = {str(entry["key"]) for entry in entries_of(index)}
+    others = [item.key for item in cloudflare.r2.objects(bucket) if item.key not in kept]
+    for key in others:
+        cloudflare.r2.delete_object(bucket, key)
+    return len(others)
 
 
 def verify_bucket(cloudflare: Cloudflare, bucket: str, index: Iterator[bytes], scratch: Path) -> ObjectComparison:
@@ -99,3 +118,8 @@ def entries_of(index: Iterator[bytes]) -> Iterator[dict[str, Any]]:
             yield value
     for _ in index:
         pass
+
+
+def _compared(item: StoredObject) -> tuple[Any, ...]:
+    """Return what makes two objects the same; the etag is of the content."""
+    return item.etag, item.size, item.http_metadata, item.custom_metadata, item.storage_class

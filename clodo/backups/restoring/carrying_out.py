@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from clodo.backups.manifest import Kind
-from clodo.backups.restoring.buckets import delete_bucket, verify_bucket, write_bucket
+from clodo.backups.restoring.buckets import (
+    ObjectComparison,
+    delete_bucket,
+    remove_others,
+    verify_bucket,
+    write_bucket,
+)
 from clodo.backups.restoring.databases import (
     Items,
     Part,
@@ -125,6 +131,9 @@ def put_back(step: Step, journal: Journal, work: Work) -> str:
     if step.kind is Kind.D1:
         return _travel_back(step, noted, cloudflare, work)
     source = work.safety_source(step, str(noted["safety"]))
+    if step.kind is Kind.R2:
+        findings = _written_bucket(step, cloudflare, source, work).findings
+        return f"after writing it back from {noted['safety']}: {findings[0]}" if findings else ""
     pairs = _pairs(source, work.prefix)
     ident = str(step.there_id)
     write_namespace(cloudflare, ident, pairs, work.seconds, prefix=work.prefix, replaces=True)
@@ -323,24 +332,28 @@ def _verified_keys(cloudflare: Cloudflare, ident: str, pairs: Callable[[], Pairs
 def _bucket(step: Step, journal: Journal, work: Work) -> None:
     source = work.source(step)
     cloudflare = work.client(step)
-    if not journal.of(step):
+    if not journal.of(step).get("state"):
         # Whether a bucket is ours can't be told from its id: it has none but its name.
-        if cloudflare.r2.exists(step.name):
+        if step.way is Way.CREATE and cloudflare.r2.exists(step.name):
             raise PlanIsStale(
                 f'somebody made a bucket called "{step.name}" meanwhile',
                 hint="Draw the plan again: another name is free.",
             )
         journal.note(step, state="begun", id=step.name)
-    if journal.of(step)["state"] == "begun" and not cloudflare.r2.exists(step.name):
+    if step.way is Way.CREATE and not cloudflare.r2.exists(step.name):
         cloudflare.r2.create(step.name)
-    if journal.of(step).get("state") not in _WRITTEN:
-        work.say(f"r2/{step.name}: writing {step.items:,} objects")
-        write_bucket(cloudflare, step.name, source.chunks(), source.packs)
-        journal.note(step, state="written")
-    work.say(f"r2/{step.name}: comparing with the archive")
-    found = verify_bucket(cloudflare, step.name, source.chunks(), work.scratch)
+    found = _written_bucket(step, cloudflare, source, work)
     _raise_if_wrong(f"r2/{step.name}", found.findings)
     journal.note(step, items=found.objects)
+
+
+def _written_bucket(step: Step, cloudflare: Cloudflare, source: Source, work: Work) -> ObjectComparison:
+    work.say(f"r2/{step.name}: writing what differs of {int(source.facts['objects']):,} objects")
+    write_bucket(cloudflare, step.name, source.chunks(), source.packs)
+    if step.way is Way.OVERWRITE:
+        remove_others(cloudflare, step.name, source.chunks())
+    work.say(f"r2/{step.name}: comparing with the archive")
+    return verify_bucket(cloudflare, step.name, source.chunks(), work.scratch)
 
 
 # ── All ──

@@ -68,11 +68,6 @@ def draw_plan(
         Refused: A name that was asked for is taken.
     """
     chosen = _chosen(manifest, wish)
-    if wish.in_place and any(item.kind is Kind.R2 for item in chosen):
-        raise BadUsage(
-            "Buckets are restored into new ones only, and one is among what was chosen",
-            hint="Name what is to be overwritten by --only, and restore the bucket without --in-place.",
-        )
     left = list(_left(manifest, wish))
     _raise_if_none(chosen, manifest, wish, left)
     _raise_unless_one(chosen, wish)
@@ -334,6 +329,9 @@ def _there(kind: Kind, cloudflare: Cloudflare, there_id: str | None) -> str:
     if kind is Kind.KV:
         first = next(iter(cloudflare.kv.keys(there_id)), None)
         return "no keys" if first is None else f"keys from {first.name!r} on"
+    if kind is Kind.R2:
+        item = next(iter(cloudflare.r2.objects(there_id)), None)
+        return "no objects" if item is None else f"objects from {item.key!r} on"
     try:
         return contents_of(cloudflare, there_id)
     except DatabaseNotFound:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from clodo.backups.manifest import Kind
-from clodo.backups.restoring.plan import Wish
+from clodo.backups.restoring.plan import Way, Wish
 from clodo.backups.restoring.rebinding import rebind
 from clodo.backups.vault import Vault
-from clodo.errors import BadUsage, SnapshotDamaged
+from clodo.errors import ClodoError, LockLost, SnapshotDamaged
 from tests.backups.r2.test_buckets import bucket, put
-from tests.backups.restores import restorer
+from tests.backups.restores import die_at, restorer
 
 __all__ = ["bucket"]
 
@@ -50,11 +50,9 @@ EXPIRES = "Thu, 01 Oct 2026 16:00:00 GMT"
 
 
 def test_a_bucket_that_is_there_stays_and_the_service_can_be_pointed_at_the_new_one(bucket):
-    """In place is refused; the new one has another name, which the config gets."""
+    """Without --in-place there is a new one of another name, which the config gets."""
     bucket.back_up(kinds=[Kind.R2])
     put(bucket, "late", b"1")
-    with pytest.raises(BadUsage, match="new ones only"):
-        restorer(bucket).plan(Wish(in_place=True))
 
     restored = restorer(bucket).restore(Wish(rename=(("pictures", "pictures-again"),)))
     rebind(bucket.root, restored)
@@ -62,6 +60,85 @@ def test_a_bucket_that_is_there_stays_and_the_service_can_be_pointed_at_the_new_
     assert "late" in objects(bucket, "pictures")
     assert len(objects(bucket, "pictures-again")) == 2
     assert 'bucket_name = "pictures-again"' in (bucket.root / "shop" / "wrangler.toml").read_text()
+
+
+KEPT = "a/%2E%2E/é 1.png"
+
+
+def change(fleet):
+    """Change a bucket in every way: an object replaced, one gone, one with other headers, a new one."""
+    put(fleet, KEPT, b"other", {"content-type": "image/png"})
+    fleet.account.result("DELETE", "/r2/buckets/pictures/objects/empty")
+    put(fleet, "page", b"<p>", {"content-type": "text/plain"})
+    put(fleet, "late", b"1")
+
+
+@pytest.fixture
+def changed(bucket):
+    """A bucket that was captured and then changed; gives what was in it, what is now, and the wish to have it back."""
+    put(bucket, "page", b"<p>", {"content-type": "text/html"})
+    put(bucket, "same", b"same")
+    before = objects(bucket, "pictures")
+    manifest = bucket.back_up(kinds=[Kind.R2])
+    change(bucket)
+    wish = Wish(snapshot=manifest.id, only=("r2/pictures",), in_place=True)
+    return bucket, before, objects(bucket, "pictures"), wish
+
+
+def test_in_place_a_bucket_is_as_in_the_snapshot_and_the_safety_snapshot_leads_back(changed):
+    """Only what differs is written, what came later goes, as with keys; then all of it the other way round."""
+    fleet, before, late, wish = changed
+    puts = fleet.account.cloud.add_fault("/r2/buckets/pictures/objects/", method="PUT", nth=99, status=500)
+
+    plan = restorer(fleet).plan(wish)
+    restored = restorer(fleet).restore(wish, approved=plan.fingerprint)
+    seen = next(item["seen"] for item in fleet.account.cloud.faults() if item["id"] == puts)
+    fleet.account.cloud.clear_faults(puts)
+
+    (step,) = plan.steps
+    assert (step.way, step.name, step.there) == (Way.OVERWRITE, "pictures", "objects from 'a/../é 1.png' on")
+    assert any("goes" in risk for risk in step.risks)
+    assert seen == 3
+    assert objects(fleet, "pictures") == before
+    assert restored.safety is not None
+    restorer(fleet).restore(Wish(snapshot=restored.safety, in_place=True))
+    assert objects(fleet, "pictures") == late
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "nth"), [("PUT", "/objects/", 2), ("DELETE", "/objects/", 1), ("GET", "/objects/page", 1)]
+)
+def test_a_restore_in_place_that_fails_leaves_the_bucket_as_it_was(changed, method, path, nth):
+    """A write, a deletion or the comparison is refused: what was written before is put back."""
+    fleet, _, late, wish = changed
+    armed = fleet.account.cloud.add_fault(
+        f"/r2/buckets/pictures{path}", method=method, nth=nth, status=400, code=10001, message="no"
+    )
+
+    with pytest.raises(ClodoError):
+        restorer(fleet).restore(wish)
+
+    struck = next(item["struck"] for item in fleet.account.cloud.faults() if item["id"] == armed)
+    fleet.account.cloud.clear_faults(armed)
+    assert struck
+    assert objects(fleet, "pictures") == late
+    assert not list((fleet.root / ".clodo" / "backups" / "restores").iterdir())
+
+
+@pytest.mark.parametrize("write", [2, 4])
+def test_a_restore_in_place_that_died_goes_on(changed, write):
+    """Some objects were written: the same command writes the others, and takes no second safety snapshot."""
+    fleet, before, late, wish = changed
+    with pytest.raises(LockLost):
+        restorer(fleet, check=die_at(write)).restore(wish)
+    assert objects(fleet, "pictures") not in (before, late)
+    snapshots = len(fleet.open().all())
+
+    restored = restorer(fleet).restore(wish)
+
+    assert restored.was_resumed
+    assert len(fleet.open().all()) == snapshots
+    assert objects(fleet, "pictures") == before
 
 
 def test_a_lost_pack_leaves_no_bucket_behind(bucket):
