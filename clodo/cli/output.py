@@ -7,9 +7,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clodo.errors import Refused
+
+if TYPE_CHECKING:
+    from questionary import Question
 
 SHORT_ID = 8
 GAP = 2
@@ -149,10 +152,25 @@ def choose(question: str, choices: Sequence[str]) -> list[str]:
         raise Refused("Nobody can choose without a terminal.", hint="Name the targets instead of --interactive.")
     import questionary
 
-    chosen = questionary.checkbox(question, choices=list(choices)).unsafe_ask()
+    chosen = answer_to(questionary.checkbox, question, choices=list(choices))
     if not chosen:
         raise Refused("Nothing was chosen; nothing was done.")
     return [str(choice) for choice in chosen]
+
+
+def answer_to(prompt: Callable[..., Question], question: str, **how: Any) -> Any:
+    """
+    Return what a person answers to one of questionary's prompts.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed, in the prompt or just before or after it.
+    """
+    from prompt_toolkit.output import create_output
+
+    # Standard output is for results. Left to itself, the prompt takes SIGINT for a key, and one that comes while it
+    # ends is lost.
+    asked = prompt(question, **how, output=create_output(stdout=sys.stderr))
+    return asked.application.run(handle_sigint=False)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from clodo.cli.options import (
     WorkspaceOption,
     YesOption,
 )
-from clodo.cli.output import ask, moment, say, show, show_json, show_table
+from clodo.cli.output import answer_to, ask, moment, say, show, show_json, show_table
 from clodo.cli.session import open_ledger, open_workspace, prefect_for, workspace_folder
 from clodo.errors import BadUsage
 from clodo.secrets.generating import SecretKind
@@ -349,7 +349,7 @@ def _piped_token() -> str:
     if sys.stdin.isatty():
         import questionary
 
-        return str(questionary.password("API token:").unsafe_ask()).strip()
+        return str(answer_to(questionary.password, "API token:")).strip()
     text = sys.stdin.read().strip()
     if not text or len(text.split()) != 1:
         raise BadUsage("standard input holds no token", hint="Pipe the token in, and nothing else.")

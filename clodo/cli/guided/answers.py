@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from clodo.cli.output import has_terminal
+from clodo.cli.output import answer_to, has_terminal
 from clodo.errors import BadUsage, ClodoError, Interrupted, Refused
 
 Check = Callable[[str], object]
@@ -113,11 +112,8 @@ class Answers:
             raise Refused(f"{question} Nobody can be asked here.", hint=f"Answer it with {option}.")
 
     def _asked(self, prompt: Callable[..., Any], question: str, **how: Any) -> Any:
-        from prompt_toolkit.output import create_output
-
         with _ended_in_order():
-            # Standard output is for results.
-            return prompt(question, **how, output=create_output(stdout=sys.stderr)).unsafe_ask()
+            return answer_to(prompt, question, **how)
 
 
 @contextmanager

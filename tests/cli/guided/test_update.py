@@ -48,8 +48,8 @@ def questions(fleet: Fleet, new_token: str) -> list[tuple[str, str]]:
         ("Domain, the zone's name", "\x15" + f"new.{fleet.account.zone}" + ENTER),
         ("D1 database?", DOWN + ENTER),
         ("Name of the new database", ENTER),
-        ("NAME=VALUE to set", "LEVEL=debug" + ENTER),
-        ("NAME=VALUE to set", ENTER),
+        ("\n? NAME=VALUE to set", "LEVEL=debug" + ENTER),
+        ("\n? NAME=VALUE to set", ENTER),
         ("Change acme in production?", "y\r"),
     ]
 
@@ -98,8 +98,8 @@ def test_one_thing_is_chosen_and_changed_on_a_terminal(fleet, prefect_server):
     with Terminal([guided(fleet, "--environment", "production")], prefect=prefect_server) as terminal:
         terminal.answer("Which deployment?", ENTER)
         terminal.answer("What shall change?", DOWN + DOWN + SPACE + ENTER)
-        terminal.answer("NAME=VALUE to set", "LEVEL=debug" + ENTER)
-        terminal.answer("NAME=VALUE to set", ENTER)
+        terminal.answer("\n? NAME=VALUE to set", "LEVEL=debug" + ENTER)
+        terminal.answer("\n? NAME=VALUE to set", ENTER)
         shown = terminal.expect("Change acme in production?")
         terminal.type("y\r")
         ended = terminal.expect_end()
