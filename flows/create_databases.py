@@ -7,7 +7,7 @@ from typing import Literal
 from prefect import flow
 
 from clodo.releases.database_creation import Created
-from tasks.databases import create
+from tasks.databases import create, take_back_edits
 from tasks.sites import open_site
 
 Location = Literal["wnam", "enam", "weur", "eeur", "apac", "oc"]
@@ -35,5 +35,6 @@ def create_databases(
     Returns:
         Each database, with its id and whether it was there.
     """
+    take_back_edits(workspace)
     with open_site(workspace) as site:
         return list(create(site, site.workspace.find(target), databases or (), location, jurisdiction))

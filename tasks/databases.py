@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -19,10 +20,12 @@ from clodo.releases.database_rollback_plan import RollbackPlan, Wanted, plan_rol
 from clodo.releases.database_sync import Sync, Synced
 from clodo.releases.migrating import Choice, Migrated, migrate_target, rehearse_target
 from clodo.releases.site import Site
+from clodo.workspace.editing import take_back_interrupted
 from clodo.workspace.targets import Target
+from clodo.workspace.workspace import STATE_FOLDER
 from tasks.backups import open_backups
 from tasks.reports import artifact_key
-from tasks.sites import open_site
+from tasks.sites import narrator, open_site
 
 
 @contextmanager
@@ -39,6 +42,21 @@ def open_site_with_rows(workspace: str, *, with_data: bool) -> Iterator[tuple[Si
         return
     with open_backups(workspace) as (site, backups):
         yield site, SnapshotRows(backups)
+
+
+def take_back_edits(workspace: str) -> None:
+    """
+    Put back what an edit whose process died left in the files of the workspace in the folder *workspace*, and say so.
+
+    Raises:
+        LockHeld: The edit isn't dead.
+
+        UndoIncomplete: Somebody edited one of the files since; it stays, and is named.
+    """
+    say = narrator()
+    root = Path(workspace).expanduser()
+    for file in take_back_interrupted(root / STATE_FOLDER):
+        say(f"Took back an edit of {file} that was interrupted.")
 
 
 @task(task_run_name="rehearse migrations of {target}", cache_policy=NO_CACHE, persist_result=False)

@@ -104,7 +104,7 @@ def migrate(
 
     Exit status: 0 up to date, 1 a file failed and left nothing (those before it stay), 2 bad configuration,
     4 refused (declined; folder and database disagree; hazardous; too early), 10 no such target or database, 11 locked,
-    12 not authorised.
+    12 not authorised, 75 try later, 130 interrupted.
     """
     loaded = open_workspace(context, workspace)
     found = loaded.find(target)
@@ -298,8 +298,9 @@ def create(
 
     With --json: [{"target", "binding", "database", "database_id", "was_adopted", "diff"}].
 
-    Exit status: 0 there and bound, 1 failed, 2 bad configuration, or several of that name, 10 no such target, binding
-    or id, 12 not authorised, 75 try later.
+    Exit status: 0 there and bound, 1 failed, 2 bad configuration, or several of that name, 4 the config was changed
+    meanwhile, 10 no such target, binding or id, 11 somebody else edits the workspace, 12 not authorised, 75 try later,
+    130 interrupted.
     """
     from clodo.releases.database_creation import JURISDICTIONS, LOCATIONS
 

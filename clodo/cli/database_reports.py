@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from clodo.cli.output import number_of, say, show, show_json, show_table
+from clodo.errors import Interrupted
 
 if TYPE_CHECKING:
     from clodo.migrations.drift import Drift
@@ -157,6 +158,8 @@ def show_synced(outcomes: Sequence[Synced], *, as_json: bool) -> None:
 def _ending(item: Synced) -> str:
     if item.was_skipped:
         return "skipped"
+    if isinstance(item.error, Interrupted):
+        return "interrupted"
     if item.error is not None:
         return "failed"
     return "synced" if item.is_synced else "differs"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clodo.errors import BadUsage, DatabaseNotFound, VerificationFailed
+from clodo.cloudflare.d1 import D1, Database
+from clodo.errors import ApiRefused, BadUsage, DatabaseNotFound, VerificationFailed
 from clodo.releases.site import Site
 from clodo.workspace.editing import PutBinding, applied, edit_config
 from clodo.workspace.effective_config import DatabaseBinding
@@ -15,6 +16,9 @@ from clodo.workspace.workspace import Workspace
 
 LOCATIONS = ("wnam", "enam", "weur", "eeur", "apac", "oc")
 JURISDICTIONS = ("eu", "fedramp")
+
+NAME_IS_TAKEN = 7502
+"""Cloudflare's number for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,8 @@ def create_databases(
         DatabaseNotFound: The config gives an id that the account doesn't have.
 
         VerificationFailed: The binding doesn't lead to the database of its name.
+
+        Interrupted: Somebody asked to stop; what was made before is in the config.
     """
     if location is not None and location not in LOCATIONS:
         raise BadUsage(f'"{location}" is no location', hint="There are " + ", ".join(LOCATIONS) + ".")
@@ -91,16 +97,15 @@ def create_databases(
 def _create(
     site: Site, target: Target, binding: DatabaseBinding, location: str | None, jurisdiction: str | None
 ) -> Created:
-    d1 = site.account_of(target).cloudflare.d1
+    site.interruption.raise_if_requested()
+    d1 = site.account_of(target).cloudflare.with_guard(site.interruption.raise_if_requested).d1
     name = binding.database_name
     if binding.database_id is not None:
         there = d1.get(binding.database_id)
         _raise_if_another(binding, there.name, binding.database_id)
         return Created(str(target), binding.binding, name, binding.database_id, was_adopted=True)
-    found = d1.find(name)
-    database_id = (
-        found.uuid if found is not None else d1.create(name, location=location, jurisdiction=jurisdiction).uuid
-    )
+    found, was_adopted = _found_or_made(d1, name, location, jurisdiction)
+    database_id = found.uuid
     _raise_if_another(binding, d1.get(database_id).name, database_id)
     config = site.workspace.effective(target)
     edit = edit_config(
@@ -109,9 +114,23 @@ def _create(
     )
     with applied([edit], state_dir=site.workspace.state_dir):
         _raise_unless_bound(site, target, binding, database_id)
-    detail = {"database": name, "database_id": database_id, "adopted": found is not None}
+    detail = {"database": name, "database_id": database_id, "adopted": was_adopted}
     site.ledger.audit.append(site.actor, "database-created", str(target), detail)
-    return Created(str(target), binding.binding, name, database_id, found is not None, edit.diff(site.workspace.root))
+    return Created(str(target), binding.binding, name, database_id, was_adopted, edit.diff(site.workspace.root))
+
+
+def _found_or_made(d1: D1, name: str, location: str | None, jurisdiction: str | None) -> tuple[Database, bool]:
+    """Return the database, and whether it was there."""
+    found = d1.find(name)
+    if found is not None:
+        return found, True
+    try:
+        return d1.create(name, location=location, jurisdiction=jurisdiction), False
+    except ApiRefused as error:
+        # Somebody else made it since we looked, or the request of a process that died came late.
+        if error.code != NAME_IS_TAKEN:
+            raise
+        return d1.get_by_name(name), True
 
 
 def _raise_if_another(binding: DatabaseBinding, name: str, database_id: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +28,7 @@ class Synced:
 
         error: Why it is not at the schema; None when it is.
 
-        was_skipped: Was it not begun, because another had failed?
+        was_skipped: Was it not begun, because another had failed or somebody asked to stop?
     """
 
     target: str
@@ -67,14 +68,16 @@ class NotAllSynced(ClodoError):
         failed = [item for item in bad if item.error is not None]
         names = ", ".join(f"{item.target} ({_ending(item)})" for item in bad)
         message = f"{good} of {len(outcomes)} targets have the schema; not: {names}"
-        first = failed[0].error if failed else None
-        super().__init__(message, hint=first.hint if first is not None else "Look at `clodo database status`.")
         codes = {item.error.exit_code for item in failed if item.error is not None}
         if Interrupted.exit_code in codes:
+            hint: str | None = "Run the same command again: what was applied stays, and the rest is done then."
             self.exit_code = Interrupted.exit_code
         else:
+            first = failed[0].error if failed else None
+            hint = first.hint if first is not None else "Look at `clodo database status`."
             only = codes.pop() if len(codes) == 1 and len(failed) == len(bad) else 1
             self.exit_code = PartlyDone.exit_code if good else only
+        super().__init__(message, hint=hint)
         self.outcomes = tuple(outcomes)
 
 
@@ -109,6 +112,7 @@ class Sync:
         self._take_over = take_over
         self._slots = threading.BoundedSemaphore(max_parallel)
         self._lock = threading.Lock()
+        self._turns = {key: threading.Lock() for target in self.targets for key in self._databases_of(target)}
         self._outcomes: dict[str, Synced] = {}
         self._found: dict[str, list[tuple[str, Sequence[Migration], MigrationStatus]]] = {}
 
@@ -117,8 +121,11 @@ class Sync:
 
     def one(self, target: Target) -> Synced:
         """Bring the databases of one target to the schema; what goes wrong is in the answer, not raised."""
-        with self._slots:
-            if self._is_to_stop():
+        with self._slots, self._turn_of(target):
+            if self.site.interruption.is_requested:
+                stopped = Interrupted("not begun, since the sync was stopped")
+                return self._note(Synced(str(target), error=stopped, was_skipped=True))
+            if self._fail_fast and any(item.error is not None for item in self.outcomes):
                 return self._note(Synced(str(target), was_skipped=True))
             try:
                 if self._dry_run:
@@ -178,10 +185,19 @@ class Sync:
         with self._lock:
             self._found[str(target)] = found
 
-    def _is_to_stop(self) -> bool:
-        if self.site.interruption.is_requested:
-            return True
-        return self._fail_fast and any(item.error is not None for item in self.outcomes)
+    @contextmanager
+    def _turn_of(self, target: Target) -> Iterator[None]:
+        """Wait for those that share a database with *target*: the second then finds what the first has applied."""
+        with ExitStack() as turns:
+            # In one order, so that no two wait for each other.
+            for key in sorted(self._databases_of(target)):
+                turns.enter_context(self._turns[key])
+            yield
+
+    def _databases_of(self, target: Target) -> set[tuple[str, str]]:
+        """Return the block and the name of each database."""
+        block = self.site.workspace.portfolio.account_block_of(target)
+        return {(block, item.database_name) for item in self.site.workspace.effective(target).databases}
 
     def _tables(self, target: Target) -> list[str]:
         return [binding.migrations_table for binding in self.site.workspace.effective(target).databases]
@@ -206,4 +222,6 @@ def with_drift(site: Site, found: Sequence[DatabaseStatus]) -> tuple[Drift | Non
 def _ending(outcome: Synced) -> str:
     if outcome.was_skipped:
         return "skipped"
+    if isinstance(outcome.error, Interrupted):
+        return "interrupted"
     return "failed" if outcome.error is not None else "another schema"

@@ -193,6 +193,8 @@ def migrate_target(
         Refused: Folder and database disagree, a file is hazardous, or contract migrations have to wait.
 
         MigrationFailed: A file failed and left nothing; those before it stay.
+
+        Interrupted: Somebody asked to stop; no further file was sent, and those before it stay.
     """
     choice = choice or Choice()
     account = site.account_of(target)
@@ -205,7 +207,12 @@ def migrate_target(
     ) as lock:
         for row in interrupted_releases(site, account.keys.account_id, config.worker_name):
             recover(site, row, lock)
-        guarded = account.cloudflare.with_guard(lock.check)
+
+        def guard() -> None:
+            site.interruption.raise_if_requested()
+            lock.check()
+
+        guarded = account.cloudflare.with_guard(guard)
         known = known_databases(site, target, guarded)
         _raise_if_contract_must_wait(site, target, known, choice)
         examined = [_examined(item, choice) for item in known]

@@ -80,7 +80,8 @@ def _take_back(state_dir: Path) -> tuple[Path, ...]:
             continue
         written.append(FileEdit(file, before, now))
     undo(written)
-    (state_dir / MEMORY).unlink(missing_ok=True)
+    for left in (state_dir / MEMORY, *leftovers_of(state_dir / MEMORY)):
+        left.unlink(missing_ok=True)
     if foreign:
         raise UndoIncomplete(
             f"An edit was interrupted, and {', '.join(foreign)} was changed since; it stays as it is",
