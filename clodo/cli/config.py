@@ -120,13 +120,14 @@ def validate_config(
     Look at every configuration file of the workspace and list all that is wrong, the worst first; writes nothing.
 
     Errors make a release impossible or wrong; warnings are what wrangler warns of, and more of the kind. How long
-    look-ups took is said apart. `clodo security validate` looks for secrets and unsafe settings.
+    look-ups took is said apart; an account that can't be asked becomes a note, beside all other findings, and is the
+    error in the end. `clodo security validate` looks for secrets and unsafe settings.
 
     With --json: {"files", "seconds", "look_up_seconds", "findings": [{"rule", "severity", "file", "line", "message",
     "remedy"}]}; severity is error, warning or note.
 
-    Exit status: 0 no errors, 2 there are errors, 5 there are warnings (only with --exit-code), 12 not authorised,
-    75 try later.
+    Exit status: 0 no errors, 2 there are errors, 5 there are warnings (only with --exit-code); and without errors, when
+    an account could not be asked: 2 nobody saved its block, 12 not authorised, 75 try later.
     """
     root = workspace_folder(context, workspace)
     started = time.monotonic()
@@ -148,6 +149,8 @@ def validate_config(
         say(f"Looked at {number_of(result.files, 'file')} in {seconds:.2f} s{looked_up}: {_counted(result)}.")
     if result.has_errors:
         raise typer.Exit(BAD_CONFIGURATION)
+    if result.not_looked_up:
+        raise result.not_looked_up[0]
     if exit_code and any(finding.severity.value == "warning" for finding in result.findings):
         raise typer.Exit(CHANGES_PENDING)
 
@@ -279,21 +282,33 @@ def _validated(context: typer.Context, root: Path, *, look_up: bool) -> tuple[Va
     if not look_up:
         return validate(root, schema_file=schema_file, further=further), 0.0
     began = time.monotonic()
-    with prefect_for(context, root), ExitStack() as stack:
-        account = _lookups(stack)
+    with ExitStack() as stack:
+        account = _lookups(context, root, stack)
         connecting = time.monotonic() - began
         return validate(root, schema_file=schema_file, account=account, further=further), connecting
 
 
-def _lookups(stack: ExitStack) -> Callable[[str], AccountLookup]:
+def _lookups(context: typer.Context, root: Path, stack: ExitStack) -> Callable[[str], AccountLookup]:
+    """Return what gives the look-up of a block's account; it raises why there is none."""
+    from clodo.cloudflare.budget import Lane
     from clodo.cloudflare.client import Cloudflare
     from clodo.workspace.validation.cloudflare_lookup import CloudflareLookup
-    from tasks.sites import account_keys
+
+    unreachable: ClodoError | None = None
+    try:
+        stack.enter_context(prefect_for(context, root))
+    except ClodoError as error:
+        unreachable = error
 
     @functools.cache
     def account(block: str) -> AccountLookup:
+        from tasks.sites import account_keys
+
+        if unreachable is not None:
+            raise unreachable
         keys = account_keys(block)
-        return CloudflareLookup(stack.enter_context(Cloudflare(keys.account_id, keys.token, keys.base_url)))
+        client = Cloudflare(keys.account_id, keys.token, keys.base_url, lane=Lane.READ)
+        return CloudflareLookup(stack.enter_context(client))
 
     return account
 

@@ -232,12 +232,19 @@ class Api:
         read: Reader[T],
         *,
         params: Parameters | None = None,
+        headers: Mapping[str, str] | None = None,
         missing: Missing | Sequence[Missing] = (),
     ) -> T:
         """Return what *read* makes of the result at *path*; repeated after passing trouble."""
         return self._perform(
             Call(
-                "GET", path, lambda answer: read(answer.result), False, params=_given(params), missing=_several(missing)
+                "GET",
+                path,
+                lambda answer: read(answer.result),
+                writes=False,
+                request={"headers": dict(headers)} if headers else {},
+                params=_given(params),
+                missing=_several(missing),
             )
         )
 

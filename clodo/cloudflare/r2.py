@@ -12,7 +12,7 @@ from pydantic import Field
 
 from clodo.cloudflare.model import Model
 from clodo.cloudflare.refusals import Missing
-from clodo.errors import BucketNotFound, NotFound
+from clodo.errors import ApiRefused, BucketNotFound, NotFound
 
 if TYPE_CHECKING:
     from clodo.cloudflare.api import Api
@@ -21,6 +21,8 @@ OBJECTS_PER_PAGE = 1000
 BUCKETS_PER_PAGE = 1000
 NO_SUCH_BUCKET = frozenset({10006})
 NO_SUCH_OBJECT = frozenset({10007})
+NOT_ENABLED = 10042
+"""Nobody has switched R2 on for the account, so there is no bucket in it."""
 
 
 class StoredObject(Model):
@@ -89,12 +91,25 @@ class R2:
         except NotFound:
             return None
 
-    def buckets(self) -> Iterator[str]:
-        """Yield the names of all buckets (in the default jurisdiction), in order, a page at a time."""
+    def buckets(self, jurisdiction: str | None = None) -> Iterator[str]:
+        """
+        Yield the names of all buckets of a jurisdiction, in order, a page at a time; none where R2 is not enabled.
+
+        Args:
+            jurisdiction: ``eu`` or ``fedramp``; None for the default one.
+
+        Source: https://developers.cloudflare.com/r2/reference/data-location/
+        """
+        headers = {"cf-r2-jurisdiction": jurisdiction} if jurisdiction else None
         start = ""
         while True:
             params = {"per_page": str(BUCKETS_PER_PAGE), "start_after": start or None}
-            names = self._api.get(self._api.account_path("/r2/buckets"), _names, params=params)
+            try:
+                names = self._api.get(self._api.account_path("/r2/buckets"), _names, params=params, headers=headers)
+            except ApiRefused as error:
+                if error.code == NOT_ENABLED:
+                    return
+                raise
             yield from names
             if len(names) < BUCKETS_PER_PAGE:
                 return

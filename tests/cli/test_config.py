@@ -262,6 +262,31 @@ def test_migrated_sample_shows_as_a_readable_git_diff(run, tmp_path):
     assert max(removed) <= 12
 
 
+def test_a_look_up_that_fails_hides_nothing_and_is_no_success(run, folder, account: CloudAccount, prefect_server: str):
+    """What is wrong offline is shown with a note; without errors, the status says why the account wasn't asked."""
+    block = f"test-{account.account_id[:12]}"
+    CloudflareAccount(account_id=account.account_id, api_token="wrong-token-123", base_url=account.cloud.url).save(
+        block, overwrite=True
+    )
+    bound = API + '[[env.production.kv_namespaces]]\nbinding = "KV"\nid = "0123456789abcdef0123456789abcdef"\n'
+    write(folder, {"portfolio.toml": f'[environments.production]\naccount = "{block}"\n', "wrangler.toml": bound})
+
+    refused, text, said = run(folder, "validate", "--look-up")
+    write(folder, {"portfolio.toml": '[environments.production]\naccount = "nobody-saved-me"\n'})
+    unsaved, _, unsaved_said = run(folder, "validate", "--look-up")
+    (folder / "index.js").unlink()
+    wrong, told, _ = run(folder, "validate", "--look-up", "--json")
+
+    assert (refused, unsaved, wrong) == (12, 2, 2)
+    assert f'portfolio.toml:1: note: nothing was compared with the account of the block "{block}": ' in text
+    assert "Error: " in said
+    assert 'there is no cloudflare-account block called "nobody-saved-me"' in unsaved_said
+    rules = [(item["rule"], item["severity"]) for item in json.loads(told)["findings"]]
+    assert ("missing-file", "error") in rules
+    assert ("left-out", "note") in rules
+    assert "wrong-token" not in text + said + told
+
+
 @pytest.mark.exhaustive
 def test_live_and_look_ups_ask_the_account_by_its_block(run, folder, account: CloudAccount, prefect_server: str):
     """`diff live` after a release shows nothing, and what was edited since; `validate --look-up` finds a wrong id."""

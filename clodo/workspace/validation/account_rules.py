@@ -12,10 +12,12 @@ from clodo.workspace.validation.finding import Finding, Severity, finding_at
 
 class AccountLookup(Protocol):
     """
-    What an account has; each is listed once, when it is first asked for.
+    What an account has; each is listed once, when it is first asked for, and what can't be listed is asked for once.
 
     Raises:
         PermissionMissing: The token may not list it; the rule then says what it left out.
+
+        ClodoError: The account can't be asked.
     """
 
     def database_ids(self) -> Collection[str]:
@@ -30,6 +32,18 @@ class AccountLookup(Protocol):
         """Ids of its KV namespaces."""
         ...
 
+    def namespace_titles(self) -> Collection[str]:
+        """Titles of its KV namespaces."""
+        ...
+
+    def bucket_names(self, jurisdiction: str | None) -> Collection[str]:
+        """Names of its R2 buckets in a jurisdiction; None for the default one."""
+        ...
+
+    def queue_names(self) -> Collection[str]:
+        """Names of its queues."""
+        ...
+
     def zone_ids(self) -> Collection[str]:
         """Ids of the zones the token sees."""
         ...
@@ -40,8 +54,13 @@ class AccountLookup(Protocol):
 
 
 def account_findings(effective: EffectiveConfig, account: AccountLookup) -> Iterator[Finding]:
-    """Yield what *effective* names and the account lacks; a right that the token lacks becomes a note."""
-    for rule in (_databases, _namespaces, _zones):
+    """
+    Yield what *effective* names and the account lacks; a right that the token lacks becomes a note.
+
+    Raises:
+        ClodoError: The account can't be asked.
+    """
+    for rule in (_databases, _namespaces, _buckets, _queues, _zones):
         try:
             # All at once: a rule may ask the account in its middle.
             yield from tuple(rule(effective, account))
@@ -61,9 +80,28 @@ def _databases(effective: EffectiveConfig, account: AccountLookup) -> Iterator[F
 
 def _namespaces(effective: EffectiveConfig, account: AccountLookup) -> Iterator[Finding]:
     for namespace in effective.namespaces:
-        if namespace.namespace_id is not None and namespace.namespace_id not in account.namespace_ids():
+        if namespace.namespace_id is None:
+            if namespace.title not in account.namespace_titles():
+                yield _missing(namespace.place, f'no KV namespace of the account is titled "{namespace.title}"')
+        elif namespace.namespace_id not in account.namespace_ids():
             what = f'the account has no KV namespace {namespace.namespace_id}, which is bound as "{namespace.binding}"'
             yield _missing(namespace.place, what)
+
+
+def _buckets(effective: EffectiveConfig, account: AccountLookup) -> Iterator[Finding]:
+    for bucket in effective.buckets:
+        if bucket.bucket_name not in account.bucket_names(bucket.jurisdiction):
+            where = f" in the jurisdiction {bucket.jurisdiction}" if bucket.jurisdiction else ""
+            yield _missing(bucket.place, f'no R2 bucket of the account is called "{bucket.bucket_name}"{where}')
+
+
+def _queues(effective: EffectiveConfig, account: AccountLookup) -> Iterator[Finding]:
+    # A queue for dead letters is made by Cloudflare when it isn't there.
+    named = [(queue.queue, queue.place) for queue in effective.queue_producers]
+    named += [(queue.queue, queue.place) for queue in effective.queue_consumers]
+    for name, place in named:
+        if name not in account.queue_names():
+            yield _missing(place, f'no queue of the account is called "{name}"')
 
 
 def _zones(effective: EffectiveConfig, account: AccountLookup) -> Iterator[Finding]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from functools import cached_property
+from collections.abc import Callable, Collection, Hashable, Iterable
+from typing import TypeVar, cast
 
 from clodo.cloudflare.client import Cloudflare
-from clodo.cloudflare.d1 import Database
-from clodo.cloudflare.zones import Zone
+from clodo.errors import ClodoError
+
+T = TypeVar("T")
 
 
 class CloudflareLookup:
@@ -15,35 +16,47 @@ class CloudflareLookup:
 
     def __init__(self, cloudflare: Cloudflare) -> None:
         self._cloudflare = cloudflare
+        self._listed: dict[Hashable, Collection[object] | ClodoError] = {}
 
     def database_ids(self) -> Collection[str]:
         """Return the UUIDs of its D1 databases."""
-        return {database.uuid for database in self._databases}
+        return {database.uuid for database in self._once("databases", self._cloudflare.d1.list)}
 
     def database_names(self) -> Collection[str]:
         """Return the names of its D1 databases."""
-        return {database.name for database in self._databases}
+        return {database.name for database in self._once("databases", self._cloudflare.d1.list)}
 
     def namespace_ids(self) -> Collection[str]:
         """Return the ids of its KV namespaces."""
-        return self._namespaces
+        return {namespace.id for namespace in self._once("namespaces", self._cloudflare.kv.list)}
+
+    def namespace_titles(self) -> Collection[str]:
+        """Return the titles of its KV namespaces."""
+        return {namespace.title for namespace in self._once("namespaces", self._cloudflare.kv.list)}
+
+    def bucket_names(self, jurisdiction: str | None) -> Collection[str]:
+        """Return the names of its R2 buckets in a jurisdiction; None for the default one."""
+        return self._once(("buckets", jurisdiction), lambda: self._cloudflare.r2.buckets(jurisdiction))
+
+    def queue_names(self) -> Collection[str]:
+        """Return the names of its queues."""
+        return {queue.queue_name for queue in self._once("queues", self._cloudflare.queues.list)}
 
     def zone_ids(self) -> Collection[str]:
         """Return the ids of the zones the token sees."""
-        return {zone.id for zone in self._zones}
+        return {zone.id for zone in self._once("zones", self._cloudflare.zones.list)}
 
     def zone_names(self) -> Collection[str]:
         """Return the names of the zones the token sees."""
-        return {zone.name for zone in self._zones}
+        return {zone.name for zone in self._once("zones", self._cloudflare.zones.list)}
 
-    @cached_property
-    def _databases(self) -> tuple[Database, ...]:
-        return tuple(self._cloudflare.d1.list())
-
-    @cached_property
-    def _namespaces(self) -> frozenset[str]:
-        return frozenset(namespace.id for namespace in self._cloudflare.kv.list())
-
-    @cached_property
-    def _zones(self) -> tuple[Zone, ...]:
-        return tuple(self._cloudflare.zones.list())
+    def _once(self, kind: Hashable, read: Callable[[], Iterable[T]]) -> Collection[T]:
+        if kind not in self._listed:
+            try:
+                self._listed[kind] = tuple(read())
+            except ClodoError as error:
+                self._listed[kind] = error
+        found = self._listed[kind]
+        if isinstance(found, ClodoError):
+            raise found
+        return cast("Collection[T]", found)

@@ -40,11 +40,14 @@ class Validated:
         findings: The worst first, then by place.
 
         looking_up: How long the accounts were asked.
+
+        not_looked_up: Why accounts could not be asked; each is among the findings too.
     """
 
     files: int
     findings: tuple[Finding, ...]
     looking_up: timedelta = timedelta()
+    not_looked_up: tuple[ClodoError, ...] = ()
 
     @property
     def has_errors(self) -> bool:
@@ -65,13 +68,15 @@ def validate(
     Args:
         schema_file: Gives wrangler's ``config-schema.json``; may raise ToolchainMissing, which becomes a note.
 
-        account: Gives the look-up of a ``CloudflareAccount`` block by its name; None to ask no account.
+        account: Gives the look-up of a ``CloudflareAccount`` block by its name, or raises; None to ask no account. One
+            that can't be asked hides nothing else.
 
         further: More rules, each given *root*; other rooms of the house add theirs here.
     """
     root = root.absolute()
     findings: list[Finding] = []
     looking_up = timedelta()
+    unasked: dict[str, ClodoError] = {}
     configs: list[WranglerConfig] = []
     schema = _schema(schema_file, root, findings)
     files = sorted(config_files(root))
@@ -96,13 +101,14 @@ def validate(
         findings += _route_clashes(effective)
         if account is not None:
             began = monotonic()
-            findings += _on_accounts(effective, portfolio, account)
+            findings += _on_accounts(effective, portfolio, account, unasked)
             looking_up = timedelta(seconds=monotonic() - began)
     for rules in further:
         findings += rules(root)
     if not findings or all(finding.severity is not Severity.ERROR for finding in findings):
         findings += _as_a_whole(root)
-    return Validated(len(files) + (root / FILE_NAME).is_file(), in_order(findings), looking_up)
+    count = len(files) + (root / FILE_NAME).is_file()
+    return Validated(count, in_order(findings), looking_up, tuple(unasked.values()))
 
 
 def _schema(schema_file: Callable[[], Path], root: Path, findings: list[Finding]) -> ConfigSchema | None:
@@ -198,19 +204,28 @@ def _route_clashes(effective: Mapping[Target, EffectiveConfig]) -> Iterator[Find
 
 
 def _on_accounts(
-    effective: Mapping[Target, EffectiveConfig], portfolio: Portfolio, account: Callable[[str], AccountLookup]
+    effective: Mapping[Target, EffectiveConfig],
+    portfolio: Portfolio,
+    account: Callable[[str], AccountLookup],
+    unasked: dict[str, ClodoError],
 ) -> Iterator[Finding]:
+    """Compare each target with its account; *unasked* gets why a block's account can't be asked, and is asked once."""
     for target, config in effective.items():
         block = portfolio.account_block_of(target)
-        try:
-            looked_up = account(block)
-        except BadConfiguration as error:
-            place = portfolio.place_of("environments", target.environment)
-            what = f"{target} could not be compared with its account: {error.message}"
-            if portfolio.document is not None:
-                yield finding_at(place, "left-out", Severity.NOTE, what, error.hint or "Save the block.")
+        if block in unasked:
             continue
-        yield from account_findings(config, looked_up)
+        try:
+            yield from account_findings(config, account(block))
+        except ClodoError as error:
+            unasked[block] = error
+            is_written = portfolio.document is not None
+            yield finding_at(
+                portfolio.place_of("environments", target.environment) if is_written else config.place_of("name"),
+                "left-out",
+                Severity.NOTE,
+                f'nothing was compared with the account of the block "{block}": {error.message}',
+                error.hint or "Run it again once the account can be asked.",
+            )
 
 
 def _as_a_whole(root: Path) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import clodo.cli.demo
 from clodo.cloudflare.client import Cloudflare
-from clodo.errors import PermissionMissing, ToolchainMissing
+from clodo.errors import CloudflareUnavailable, PermissionMissing, ToolchainMissing
 from clodo.workspace.validation import Severity, Validated, finding_at, validate
 from clodo.workspace.validation.cloudflare_lookup import CloudflareLookup
 from clodo.wrangler.toolchain import Toolchain, config_schema
@@ -157,6 +157,10 @@ BOUND = (
     + '[[d1_databases]]\nbinding = "DB"\ndatabase_name = "d"\ndatabase_id = "{database}"\n'
     + '[[d1_databases]]\nbinding = "BY_NAME"\ndatabase_name = "{name}"\n'
     + '[[kv_namespaces]]\nbinding = "KV"\nid = "{namespace}"\n'
+    + '[[kv_namespaces]]\nbinding = "{title}"\n'
+    + '[[r2_buckets]]\nbinding = "FILES"\nbucket_name = "{bucket}"\n'
+    + '[[queues.producers]]\nbinding = "MAILS"\nqueue = "{queue}"\n'
+    + '[[queues.consumers]]\nqueue = "{queue}"\ndead_letter_queue = "made-when-needed"\n'
 )
 
 
@@ -166,23 +170,46 @@ def with_lookup(account: CloudAccount, root: Path) -> Validated:
         return look(root, account=lambda block: lookup)
 
 
-def test_ids_that_the_account_lacks_are_errors(account: CloudAccount, tmp_path):
-    """A database, a namespace and a zone that exist nowhere are found; those that exist are fine."""
+def test_what_the_account_lacks_is_an_error(account: CloudAccount, tmp_path):
+    """Databases, namespaces, buckets, queues and a zone that exist nowhere are found; those that exist are fine."""
     with Cloudflare(account.account_id, account.token, account.cloud.url) as cloudflare:
         database, namespace = cloudflare.d1.create("shop"), cloudflare.kv.create("cache")
-    good = BOUND.format(database=database.uuid, name="shop", namespace=namespace.id)
-    bad = BOUND.format(database="11111111-2222-3333-4444-555555555555", name="shoq", namespace="f" * 32)
+        cloudflare.kv.create("api-by-title")
+        cloudflare.r2.create("files")
+    account.result("POST", "/queues", json={"queue_name": "mails"})
+    account.result("POST", "/r2/buckets", json={"name": "laws"}, headers={"cf-r2-jurisdiction": "eu"})
+    eu = '[[r2_buckets]]\nbinding = "LAWS"\nbucket_name = "laws"\njurisdiction = "{}"\n'
+    there = {"database": database.uuid, "name": "shop", "namespace": namespace.id, "title": "BY_TITLE"}
+    good = BOUND.format(**there, bucket="files", queue="mails") + eu.format("eu")
+    gone = {"database": "11111111-2222-3333-4444-555555555555", "name": "shoq", "namespace": "f" * 32, "title": "NO"}
+    bad = BOUND.format(**gone, bucket="filez", queue="mailz") + eu.format("fedramp")
 
     write(tmp_path, {"wrangler.toml": good, "index.js": ""})
     fine = with_lookup(account, tmp_path)
     write(tmp_path, {"wrangler.toml": bad})
     wrong = with_lookup(account, tmp_path)
 
-    assert [item.message for item in fine.findings if item.rule == "missing-on-account"] == [
-        'the token sees no zone 0123456789abcdef0123456789abcdef, which "a/*" names'
-    ]
-    assert rules(wrong).count("missing-on-account") == 4
+    zone = 'the token sees no zone 0123456789abcdef0123456789abcdef, which "a/*" names'
+    assert missing_in(fine) == [zone]
+    assert missing_in(wrong) == sorted(
+        [
+            zone,
+            'the account has no D1 database 11111111-2222-3333-4444-555555555555, which is bound as "DB"',
+            f'the account has no KV namespace {"f" * 32}, which is bound as "KV"',
+            'no D1 database of the account is called "shoq"',
+            'no KV namespace of the account is titled "api-no"',
+            'no R2 bucket of the account is called "filez"',
+            'no R2 bucket of the account is called "laws" in the jurisdiction fedramp',
+            'no queue of the account is called "mailz"',
+            'no queue of the account is called "mailz"',
+        ]
+    )
     assert wrong.looking_up.total_seconds() > 0
+    assert wrong.not_looked_up == ()
+
+
+def missing_in(result: Validated) -> list[str]:
+    return sorted(item.message for item in result.findings if item.rule == "missing-on-account")
 
 
 class NoRights:
@@ -194,20 +221,51 @@ class NoRights:
     def database_names(self) -> set[str]:
         return set()
 
-    def _refuse(self) -> set[str]:
+    def _refuse(self, *_: object) -> set[str]:
         raise PermissionMissing("the token lacks Workers KV Storage: read", hint="Add Workers KV Storage: read.")
 
     namespace_ids: Callable[..., set[str]] = _refuse
+    namespace_titles: Callable[..., set[str]] = _refuse
+    bucket_names: Callable[..., set[str]] = _refuse
+    queue_names: Callable[..., set[str]] = _refuse
     zone_ids: Callable[..., set[str]] = _refuse
     zone_names: Callable[..., set[str]] = _refuse
 
 
 def test_a_right_that_the_token_lacks_becomes_a_note_and_the_rest_goes_on(tmp_path):
     """Databases are still compared where namespaces can't be, and the note names the right."""
-    write(tmp_path, {"wrangler.toml": BOUND.format(database="1" * 8, name="x", namespace="f" * 32), "index.js": ""})
+    config = BOUND.format(database="1" * 8, name="x", namespace="f" * 32, title="T", bucket="b", queue="q")
+    write(tmp_path, {"wrangler.toml": config, "index.js": ""})
 
     result = look(tmp_path, account=lambda block: NoRights())
 
+    assert result.not_looked_up == ()
     left_out = [item for item in result.findings if "Workers KV Storage" in item.message]
     assert [item.remedy for item in left_out] == ["Add Workers KV Storage: read."]
     assert "missing-on-account" in rules(result)
+
+
+def test_an_account_that_can_not_be_asked_hides_nothing_else(tmp_path):
+    """Each block is tried once; the note says why, what is wrong offline is said, other accounts are asked."""
+    portfolio = '[environments.production]\naccount = "broken"\n[environments.staging]\naccount = "good"\n'
+    config = 'name = "api"\nmain = "gone.js"\n[[d1_databases]]\nbinding = "DB"\ndatabase_name = "x"\n[env.staging]\n'
+    config += '[[env.staging.d1_databases]]\nbinding = "DB"\ndatabase_name = "y"\n'
+    other = config.replace('"api"', '"web"')
+    write(tmp_path, {"portfolio.toml": portfolio, "api/wrangler.toml": config, "web/wrangler.toml": other})
+    tried: list[str] = []
+
+    def lookup(block: str) -> NoRights:
+        tried.append(block)
+        if block == "broken":
+            raise CloudflareUnavailable("nothing answers at 127.0.0.1:1", hint="Start it.")
+        return NoRights()
+
+    result = look(tmp_path, account=lookup)
+
+    assert tried.count("broken") == 1
+    (note,) = [item for item in result.findings if "nothing answers" in item.message]
+    assert (note.rule, note.severity, note.remedy) == ("left-out", Severity.NOTE, "Start it.")
+    assert note.place == f"{tmp_path}/portfolio.toml:1"
+    assert [error.exit_code for error in result.not_looked_up] == [75]
+    assert rules(result).count("missing-file") == 2
+    assert missing_in(result) == ['no D1 database of the account is called "y"'] * 2
