@@ -76,7 +76,8 @@ def main() -> None:
         if said["what"] == "drill":
             Driller(workspace, ledger, backups, accounts).drill()
         else:
-            wish = Wish(snapshot=said["snapshot"], in_place=said["what"] == "in place")
+            only = tuple(said.get("only", ()))
+            wish = Wish(snapshot=said["snapshot"], only=only, in_place=said["what"] == "in place")
             Restorer(workspace, ledger, backups, accounts, actor="dying").restore(wish)
     sys.stdout.write(f"{transport.calls}\n")
 

@@ -8,16 +8,23 @@ import sys
 
 import pytest
 
+from clodo.backups.manifest import Kind
 from clodo.backups.restoring.plan import Wish
+from tests.backups.r2.test_buckets import bucket
+from tests.backups.r2.test_restoring_buckets import changed, objects
 from tests.backups.restores import everything, keys, restorer
 from tests.backups.test_drilling import driller, names
 from tests.backups.test_restoring import state, write_something
+from tests.backups.test_restoring_worker_code import crons, leads, remove, visit, worker
+
+__all__ = ["bucket", "changed", "worker"]
 
 
-def run(fleet, what, snapshot, last, *, after):
+def run(fleet, what, snapshot, last, *, after, only=()):
     """Restore or drill in a process that is killed at its request number *last*; say whether it was."""
     said = {
         "what": what,
+        "only": only,
         "snapshot": snapshot,
         "root": str(fleet.root),
         "account_id": fleet.account.account_id,
@@ -66,6 +73,31 @@ def a_killed_restore_in_place_completes_when_it_is_run_again(fleet, last, after)
     assert state(fleet) == before
 
 
+def a_killed_restore_of_a_worker_completes_when_it_is_run_again(fleet, last, after):
+    before, addresses = visit(fleet), leads(fleet)
+    manifest = fleet.back_up(kinds=[Kind.D1, Kind.WORKER])
+    remove(fleet)
+    fleet.cloudflare.d1.delete(fleet.database_id)
+    only = ("d1/shop-db", "worker/shop")
+
+    assert run(fleet, "new", manifest.id, last, after=after, only=only)
+    restorer(fleet).restore(Wish(snapshot=manifest.id, only=only))
+
+    assert visit(fleet) == before | {"secret": None}
+    assert (leads(fleet), crons(fleet)) == (addresses, ["0 3 * * *"])
+    assert len(list(fleet.cloudflare.d1.list())) == 1
+
+
+def a_killed_restore_of_a_bucket_in_place_completes_when_it_is_run_again(changed, last, after):
+    fleet, before, _, wish = changed
+
+    assert run(fleet, "in place", wish.snapshot, last, after=after, only=wish.only)
+    restored = restorer(fleet).restore(wish)
+
+    assert restored.safety is not None
+    assert objects(fleet, "pictures") == before
+
+
 def test_a_killed_restore_completes_when_it_is_run_again(fleet):
     """Right after the database was made, before its id could be noted."""
     a_killed_restore_completes_when_it_is_run_again(fleet, 5, True)
@@ -74,6 +106,16 @@ def test_a_killed_restore_completes_when_it_is_run_again(fleet):
 def test_a_killed_restore_in_place_completes_when_it_is_run_again(fleet):
     """Right after the database was written."""
     a_killed_restore_in_place_completes_when_it_is_run_again(fleet, 22, True)
+
+
+def test_a_killed_restore_of_a_worker_completes_when_it_is_run_again(worker):
+    """Right after the Worker was made, before anything leads to it."""
+    a_killed_restore_of_a_worker_completes_when_it_is_run_again(worker, 17, True)
+
+
+def test_a_killed_restore_of_a_bucket_in_place_completes_when_it_is_run_again(changed):
+    """Right after the second of three objects was written."""
+    a_killed_restore_of_a_bucket_in_place_completes_when_it_is_run_again(changed, 8, True)
 
 
 def test_the_next_drill_removes_what_a_killed_one_left(fleet):
@@ -99,3 +141,17 @@ def test_a_restore_killed_anywhere_completes_when_it_is_run_again(fleet, last, a
 def test_a_restore_in_place_killed_anywhere_completes_when_it_is_run_again(fleet, last):
     """After every fourth of its requests."""
     a_killed_restore_in_place_completes_when_it_is_run_again(fleet, last, True)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("last", [5, 12, *range(16, 34, 3)])
+def test_a_restore_of_a_worker_killed_anywhere_completes_when_it_is_run_again(worker, last):
+    """Before or after its requests, every third while the Worker is written."""
+    a_killed_restore_of_a_worker_completes_when_it_is_run_again(worker, last, last % 2 == 0)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("last", range(3, 17, 3))
+def test_a_restore_of_a_bucket_in_place_killed_anywhere_completes_when_it_is_run_again(changed, last):
+    """Before or after every third of its requests."""
+    a_killed_restore_of_a_bucket_in_place_completes_when_it_is_run_again(changed, last, last % 2 == 0)
