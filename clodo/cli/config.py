@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clodo.cli.config_migration import migrate, shortened
+from clodo.cli.findings import show_findings
 from clodo.cli.options import TARGET_FORM, JsonOption, TargetArgument, WorkspaceOption
 from clodo.cli.outcomes import CHANGES_PENDING
-from clodo.cli.output import moment, number_of, say, short, show, show_json, show_table
+from clodo.cli.output import moment, number_of, say, short, show_json, show_table
 from clodo.cli.session import open_ledger, open_workspace, prefect_for, workspace_folder
 from clodo.errors import BadConfiguration, BadUsage, ClodoError, TargetNotFound
 
 if TYPE_CHECKING:
     from clodo.workspace.differences import Difference
     from clodo.workspace.effective_values import Value
-    from clodo.workspace.validation import AccountLookup, Finding, Validated
+    from clodo.workspace.validation import AccountLookup, Validated
     from clodo.workspace.workspace import Workspace
 
 LIVE = "live"
@@ -123,8 +124,8 @@ def validate_config(
     look-ups took is said apart; an account that can't be asked becomes a note, beside all other findings, and is the
     error in the end. `clodo security validate` looks for secrets and unsafe settings.
 
-    With --json: {"files", "seconds", "look_up_seconds", "findings": [{"rule", "severity", "file", "line", "message",
-    "remedy"}]}; severity is error, warning or note.
+    With --json: {"files", "seconds", "look_up_seconds", "findings": [{"rule", "severity", "target", "key", "file",
+    "line", "message", "remedy", "expired_waiver"}]}; severity is error, warning or note; what doesn't apply is null.
 
     Exit status: 0 no errors, 2 there are errors, 5 there are warnings (only with --exit-code); and without errors, when
     an account could not be asked: 2 nobody saved its block, 12 not authorised, 75 try later.
@@ -144,7 +145,7 @@ def validate_config(
             }
         )
     else:
-        _show_findings(root, result.findings)
+        show_findings(root, result.findings)
         looked_up = f", look-ups {looking_up:.2f} s" if look_up else ""
         say(f"Looked at {number_of(result.files, 'file')} in {seconds:.2f} s{looked_up}: {_counted(result)}.")
     if result.has_errors:
@@ -311,14 +312,6 @@ def _lookups(context: typer.Context, root: Path, stack: ExitStack) -> Callable[[
         return CloudflareLookup(stack.enter_context(client))
 
     return account
-
-
-def _show_findings(root: Path, findings: tuple[Finding, ...]) -> None:
-    for finding in findings:
-        show(f"{shortened(root, finding.place)}: {finding.severity}: {finding.message} [{finding.rule}]")
-        show(f"    {finding.remedy}")
-    if not findings:
-        show("Nothing is wrong.")
 
 
 def _counted(result: Validated) -> str:

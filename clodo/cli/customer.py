@@ -8,6 +8,7 @@ import typer
 
 from clodo.cli.config_migration import shortened
 from clodo.cli.customer_changes import DryRunOption, ExitCodeOption, create, open_to_change, update
+from clodo.cli.findings import show_findings
 from clodo.cli.options import JsonOption, WorkspaceOption, YesOption
 from clodo.cli.outcomes import CHANGES_PENDING
 from clodo.cli.output import ask, say, short, show, show_json, show_table
@@ -127,13 +128,14 @@ def validate_customers(
     """
     List what is wrong with customers' settings, sections and templates, the worst first; writes nothing.
 
-    With --json: {"findings": [{"rule", "severity", "file", "line", "message", "remedy"}]}.
+    With --json: {"findings": [{"rule", "severity", "target", "key", "file", "line", "message", "remedy",
+    "expired_waiver"}]}, as of `clodo config validate`.
 
     Exit status: 0 no errors, 2 there are errors, 5 there are warnings (only with --exit-code), 10 no such customer.
     """
     from clodo.customers.findings import customer_findings, findings_of
     from clodo.customers.planning import settings_of
-    from clodo.workspace.validation import in_order
+    from clodo.workspace.finding import in_order
 
     root = workspace_folder(context, workspace)
     if name is None:
@@ -145,11 +147,7 @@ def validate_customers(
     if as_json:
         show_json({"findings": [finding.to_json() for finding in findings]})
     else:
-        for finding in findings:
-            show(f"{shortened(root, finding.place)}: {finding.severity}: {finding.message} [{finding.rule}]")
-            show(f"    {finding.remedy}")
-        if not findings:
-            show("Nothing is wrong.")
+        show_findings(root, findings)
     if any(finding.severity.value == "error" for finding in findings):
         raise typer.Exit(BAD_CONFIGURATION)
     if exit_code and any(finding.severity.value == "warning" for finding in findings):

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clodo.cli.config_migration import shortened
+from clodo.cli.findings import show_findings
 from clodo.cli.options import JsonOption, SomeTargetsArgument, WorkspaceOption
-from clodo.cli.output import say, show, show_json, show_table
+from clodo.cli.output import say, show_json, show_table
 from clodo.cli.session import open_workspace, prefect_for
 from clodo.errors import BadUsage, Refused
 
@@ -47,7 +49,7 @@ def validate(
     A finding names rule, key and place, never the value. What a waiver in portfolio.toml sets aside doesn't count,
     until it expires. Every release is checked by the same rules, and a critical finding stops it.
 
-    With --json: {"ok", "findings": [{"rule", "severity", "target", "key", "file", "line", "what", "remedy",
+    With --json: {"ok", "findings": [{"rule", "severity", "target", "key", "file", "line", "message", "remedy",
     "expired_waiver"}], "waived": [the same with "reason", "expires"], "notes": [text], "seconds": {part: number}}.
 
     Exit status: 0 nothing critical, 2 bad configuration, 4 something critical, 10 no such target.
@@ -146,26 +148,10 @@ def _inspect(
 
 
 def _show(found: Inspection, workspace: Workspace) -> None:
-    from pathlib import Path
-
-    root = workspace.root
-    # What a service's customers have in common is told once.
-    together: dict[tuple[Any, ...], list[str]] = {}
-    for finding in found.checked.findings:
-        file = Path(finding.file)
-        place = f"{file.relative_to(root) if file.is_relative_to(root) else file}:{finding.line}"
-        expired = f" (waiver expired {finding.expired_waiver})" if finding.expired_waiver else ""
-        row = (finding.severity.value, finding.rule, place, finding.what + expired)
-        together.setdefault(row, []).append(finding.target or "")
-    rows = [
-        (severity, rule, targets[0] + (f" and {len(targets) - 1} more" if len(targets) > 1 else ""), place, what)
-        for (severity, rule, place, what), targets in together.items()
-    ]
-    show_table(("severity", "rule", "target", "place", "what"), rows, empty="No findings.")
-    for rule, remedy in sorted({(finding.rule, finding.remedy) for finding in found.checked.findings}):
-        show(f"{rule}: {remedy}")
+    show_findings(workspace.root, found.checked.findings)
     for finding, waiver in found.checked.waived:
-        say(f"waived until {waiver.expires}: {finding.describe()}: {waiver.reason}")
+        line = finding.describe(shortened(workspace.root, finding.place))
+        say(f"waived until {waiver.expires}: {line}: {waiver.reason}")
     for note in found.notes:
         say(note)
     said = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in found.seconds.items())

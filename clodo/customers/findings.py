@@ -13,9 +13,9 @@ from clodo.errors import BadConfiguration, BadUsage
 from clodo.security.credentials import credential_in
 from clodo.security.subject import Kind, Setting
 from clodo.workspace.customers import CUSTOMER_DOMAIN, CUSTOMER_ID, FOLDER, MISPLACED, OLD_NAMES, CustomerSettings
+from clodo.workspace.finding import Finding, Severity, finding_of
 from clodo.workspace.hostnames import host_of_route
 from clodo.workspace.targets import Target
-from clodo.workspace.validation import Finding, Severity, finding_at, finding_of
 from clodo.workspace.workspace import Workspace
 
 _MIGRATE = "Run `clodo customer update {customer} --environment {environment} --migrate` to see it with a diff."
@@ -54,24 +54,24 @@ def _names(workspace: Workspace, settings: CustomerSettings) -> Iterator[Finding
     try:
         raise_if_bad_name(settings.customer)
     except BadUsage as error:
-        yield finding_at(place, "customer-name", Severity.WARNING, error.message, error.hint or "Rename the folder.")
+        yield Finding(place, "customer-name", Severity.WARNING, error.message, error.hint or "Rename the folder.")
     if settings.environment not in workspace.portfolio.environments:
         what = f'"{settings.environment}" is no environment of the portfolio, so the file is never used'
         known = ", ".join(workspace.portfolio.environments)
-        yield finding_at(place, "customer-environment", Severity.WARNING, what, f"Rename it; there are {known}.")
+        yield Finding(place, "customer-environment", Severity.WARNING, what, f"Rename it; there are {known}.")
 
 
 def _required(settings: CustomerSettings) -> Iterator[Finding]:
     for name in (CUSTOMER_ID, CUSTOMER_DOMAIN):
         if settings.value(name) is None:
             what, remedy = f"{name} is not said", f"Add {name}=… to the file."
-            yield finding_at(settings.env.place_of(), "customer-incomplete", Severity.ERROR, what, remedy)
+            yield Finding(settings.env.place_of(), "customer-incomplete", Severity.ERROR, what, remedy)
     if settings.domain is not None:
         try:
             domain_of(settings.domain)
         except BadUsage as error:
             place = settings.env.place_of(settings.name_of(CUSTOMER_DOMAIN))
-            yield finding_at(place, "customer-domain", Severity.ERROR, error.message, error.hint or "Correct it.")
+            yield Finding(place, "customer-domain", Severity.ERROR, error.message, error.hint or "Correct it.")
 
 
 def _credentials(settings: CustomerSettings) -> Iterator[Finding]:
@@ -83,7 +83,7 @@ def _credentials(settings: CustomerSettings) -> Iterator[Finding]:
                 "Replace it (whoever can read the repository has read it), keep the new one with"
                 f" `clodo secrets import SERVICE@{settings.environment}/{settings.customer}`, and take the line out."
             )
-            yield finding_at(place, "customer-credential", Severity.ERROR, f"critical: {name} holds {kind}", remedy)
+            yield Finding(place, "customer-credential", Severity.ERROR, f"critical: {name} holds {kind}", remedy)
 
 
 def _older(settings: CustomerSettings) -> Iterator[Finding]:
@@ -91,10 +91,10 @@ def _older(settings: CustomerSettings) -> Iterator[Finding]:
     for name in settings.env.values:
         if name in OLD_NAMES:
             what = f"{name} is an older name of {OLD_NAMES[name]}; both come to the Worker"
-            yield finding_at(settings.env.place_of(name), "older-name", Severity.NOTE, what, remedy)
+            yield Finding(settings.env.place_of(name), "older-name", Severity.NOTE, what, remedy)
         elif name in MISPLACED:
             what = f"{name} is not read; the wrangler config says it as {MISPLACED[name]}"
-            yield finding_at(settings.env.place_of(name), "older-name", Severity.WARNING, what, remedy)
+            yield Finding(settings.env.place_of(name), "older-name", Severity.WARNING, what, remedy)
 
 
 def _sections(workspace: Workspace, settings: CustomerSettings) -> Iterator[Finding]:
@@ -111,14 +111,14 @@ def _sections(workspace: Workspace, settings: CustomerSettings) -> Iterator[Find
             other = _owner_of(workspace, host, settings)
             if other is not None:
                 what = f"{host} belongs to the domain of the customer {other.customer}, not of {settings.customer}"
-                yield finding_at(place, "customer-route", Severity.ERROR, what, "Correct the route.")
+                yield Finding(place, "customer-route", Severity.ERROR, what, "Correct the route.")
         if domain and not hosts and not config.is_on_workers_dev:
             what = f"{target} has no route, so nothing comes to it"
-            yield finding_at(config.place_of("name"), "customer-route", Severity.WARNING, what, "Add a route.")
+            yield Finding(config.place_of("name"), "customer-route", Severity.WARNING, what, "Add a route.")
     if not found and settings.environment in workspace.portfolio.environments:
         what = f"no service has a section {settings.customer}-{settings.environment}, so nothing is released for it"
         remedy = "Add the section, or remove the customer: `clodo customer remove`."
-        yield finding_at(settings.env.place_of(), "customer-unused", Severity.WARNING, what, remedy)
+        yield Finding(settings.env.place_of(), "customer-unused", Severity.WARNING, what, remedy)
 
 
 def _shared_databases(workspace: Workspace) -> Iterator[Finding]:
@@ -131,7 +131,7 @@ def _shared_databases(workspace: Workspace) -> Iterator[Finding]:
                 owner, other = owners.setdefault(key, (settings.customer, target))
                 if owner != settings.customer:
                     what = f"{target} and {other} have one database: each can read the other's data"
-                    yield finding_at(database.place, "customer-database", Severity.ERROR, what, "Give each its own.")
+                    yield Finding(database.place, "customer-database", Severity.ERROR, what, "Give each its own.")
 
 
 def _owner_of(workspace: Workspace, host: str, settings: CustomerSettings) -> CustomerSettings | None:
@@ -157,7 +157,7 @@ def _shared_domains(workspace: Workspace) -> Iterator[Finding]:
         if owner.customer != settings.customer:
             place = settings.env.place_of(settings.name_of(CUSTOMER_DOMAIN))
             what = f"{settings.domain} is the domain of {owner.customer} too ({owner.env.place_of()})"
-            yield finding_at(place, "customer-domain", Severity.ERROR, what, "A domain belongs to one customer.")
+            yield Finding(place, "customer-domain", Severity.ERROR, what, "A domain belongs to one customer.")
 
 
 def _templates(workspace: Workspace) -> Iterator[Finding]:
@@ -172,6 +172,4 @@ def _unread(root: Path) -> Iterator[Finding]:
     folder = root / FOLDER
     for file in sorted(folder.glob("*.env")) if folder.is_dir() else ():
         what = "is not read: a customer is a folder with one file for each environment"
-        yield finding_at(
-            f"{file}:1", "customer", Severity.WARNING, what, f"Move it: {FOLDER}/{file.stem}/production.env"
-        )
+        yield Finding(f"{file}:1", "customer", Severity.WARNING, what, f"Move it: {FOLDER}/{file.stem}/production.env")

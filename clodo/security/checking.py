@@ -9,10 +9,10 @@ from fnmatch import fnmatchcase
 
 from clodo.errors import BlockedByPolicy
 from clodo.security import credentials, exposure, leaks, upkeep
-from clodo.security.finding import Finding, Severity
 from clodo.security.rule import Rule
 from clodo.security.subject import Subject
 from clodo.workspace.documents import did_you_mean
+from clodo.workspace.finding import Finding, Severity, in_order
 from clodo.workspace.portfolio import Portfolio, Waiver
 
 ALL_RULES: tuple[Rule, ...] = (*credentials.RULES, *exposure.RULES, *upkeep.RULES, *leaks.RULES)
@@ -54,7 +54,7 @@ class Checked:
         more = f" (and {len(rest)} more: {', '.join(sorted({item.rule for item in rest}))})" if rest else ""
         expired = f"; its waiver expired on {first.expired_waiver}" if first.expired_waiver else ""
         raise BlockedByPolicy(
-            f"{name}: the security rule {first.rule} forbids it: {first.place}: {first.what}{expired}{more}",
+            f"{name}: the security rule {first.rule} forbids it: {first.place}: {first.message}{expired}{more}",
             hint=f"{first.remedy} `clodo security validate` shows all; a waiver in portfolio.toml needs a reason.",
         )
 
@@ -69,7 +69,7 @@ def check(subjects: Iterable[Subject], portfolio: Portfolio, *, today: date) -> 
     waivers = portfolio.security.waivers
     _raise_if_rules_are_unknown(portfolio)
     found = [finding for subject in subjects for rule in ALL_RULES for finding in rule.findings(subject)]
-    return waive(sorted(set(found), key=lambda finding: finding.order), waivers, today=today)
+    return waive(in_order(found), waivers, today=today)
 
 
 def waive(findings: Sequence[Finding], waivers: Sequence[Waiver], *, today: date) -> Checked:

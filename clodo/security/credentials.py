@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from clodo.security.finding import Severity
 from clodo.security.rule import Hit, rule
 from clodo.security.shapes import is_dummy, is_test_key, names_a_credential, shape_of, words_of
 from clodo.security.strength import estimated_bits, key_bytes
 from clodo.security.subject import Kind, Setting, Subject
+from clodo.workspace.finding import Severity
 
 WEAKEST_LENGTH = 12
 WEAKEST_BITS = 64.0

@@ -8,10 +8,10 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from clodo.security.asset_headers import wanted_headers
-from clodo.security.finding import Severity
 from clodo.security.rule import Hit, rule
 from clodo.security.shapes import words_of
 from clodo.security.subject import Kind, Setting, Subject
+from clodo.workspace.finding import Severity
 
 _URL = re.compile(r"\b(?:https?|wss?)://[^\s\"'<>,;]+", re.IGNORECASE)
 _BARE_LOCAL = re.compile(r"^(?:localhost|127(?:\.\d+){3}|\[::1\]|0\.0\.0\.0|host\.docker\.internal)(?::\d+)?(?:/|$)")

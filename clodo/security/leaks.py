@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from clodo.security.finding import Severity
 from clodo.security.rule import Hit, rule
 from clodo.security.subject import Source, Subject
+from clodo.workspace.finding import Severity
 
 
 @rule(

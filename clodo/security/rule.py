@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from clodo.security.finding import Finding, Severity
 from clodo.security.subject import Stage, Subject
+from clodo.workspace.finding import Finding, Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Rule:
         if severity is None:
             return
         for hit in self.check(subject):
-            yield Finding(self.name, severity, hit.key, hit.place, hit.what, self.remedy, subject.name)
+            yield Finding(hit.place, self.name, severity, hit.what, self.remedy, key=hit.key, target=subject.name)
 
 
 def rule(

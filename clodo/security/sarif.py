@@ -12,11 +12,11 @@ from typing import Any
 from urllib.parse import quote
 
 from clodo.security.checking import ALL_RULES, Checked
-from clodo.security.finding import Finding, Severity
 from clodo.security.rule import Rule
+from clodo.workspace.finding import Finding, Severity
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-LEVELS = {Severity.CRITICAL: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
+LEVELS = {Severity.CRITICAL: "error", Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
 
 
 def to_sarif(checked: Checked, root: Path, *, version: str) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def _result(finding: Finding, root: Path) -> dict[str, Any]:
         "ruleId": finding.rule,
         "ruleIndex": [rule.name for rule in ALL_RULES].index(finding.rule),
         "level": LEVELS[finding.severity],
-        "message": {"text": f"{whose}{finding.what}. {finding.remedy}"},
+        "message": {"text": f"{whose}{finding.message}. {finding.remedy}"},
         "locations": [
             {
                 "physicalLocation": {

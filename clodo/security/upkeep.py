@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 
-from clodo.security.finding import Severity
 from clodo.security.rule import Hit, rule
 from clodo.security.shapes import words_of
 from clodo.security.subject import Kind, Subject
+from clodo.workspace.finding import Severity
 
 OLDEST_DAYS = 365
 _ON = frozenset({"1", "true", "yes", "on", "*", "debug", "trace", "verbose", "all"})

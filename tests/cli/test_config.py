@@ -189,7 +189,8 @@ def test_validate_ends_with_two_on_errors_and_lists_them_first(run, tmp_path):
     document = json.loads(told)
     assert document["seconds"] > 0
     assert document["look_up_seconds"] is None
-    assert set(document["findings"][0]) == {"rule", "severity", "file", "line", "message", "remedy"}
+    keys = {"rule", "severity", "target", "key", "file", "line", "message", "remedy", "expired_waiver"}
+    assert set(document["findings"][0]) == keys
 
 
 def test_validate_of_a_sound_workspace_ends_with_zero_and_warnings_with_five_when_asked(run, folder):

@@ -56,7 +56,7 @@ def rules_in_the_source() -> set[str]:
     for file in [*(folder / "validation").glob("*.py"), folder / "inheritance.py"]:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                place = {"finding_at": 1, "finding_of": 1, "_finding": 2, "Warned": 2}.get(node.func.id)
+                place = {"Finding": 1, "finding_of": 1, "_finding": 2, "Warned": 2}.get(node.func.id)
                 if place is not None and len(node.args) > place and isinstance(node.args[place], ast.Constant):
                     found.add(node.args[place].value)
     return found

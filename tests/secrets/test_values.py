@@ -20,9 +20,9 @@ from clodo.secrets.comparing import Comparison, compare
 from clodo.secrets.generating import SYMBOLS, SecretKind, generate
 from clodo.secrets.importing import parse_secrets
 from clodo.security.checking import ALL_RULES
-from clodo.security.finding import Severity
 from clodo.security.subject import Kind, Setting, Stage, Subject
 from clodo.security.twins import twins_of
+from clodo.workspace.finding import Severity
 from clodo.workspace.portfolio import Rotation
 from tests.security.subjects import TODAY
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-from clodo.security.finding import Finding
 from clodo.security.rule import Rule
 from clodo.security.subject import Kind, Setting, Stage, Subject
 from clodo.workspace.effective_config import EffectiveConfig
+from clodo.workspace.finding import Finding
 from tests.workspace.folders import effective
 
 TODAY = date(2026, 11, 20)

@@ -11,9 +11,9 @@ import pytest
 
 from clodo.errors import BadConfiguration, BlockedByPolicy
 from clodo.security.checking import ALL_RULES, check
-from clodo.security.finding import Severity
 from clodo.security.sarif import to_sarif
 from clodo.security.subject import Kind, Stage
+from clodo.workspace.finding import Severity
 from clodo.workspace.portfolio import Portfolio
 from tests.security.subjects import TODAY, settings, subject
 from tests.workspace.folders import write
@@ -226,5 +226,6 @@ def test_sarif_has_what_its_readers_rely_on(tmp_path):
 
 
 def test_severities_are_ranked_from_the_worst():
-    """Critical before warning before note."""
-    assert sorted(Severity, key=lambda severity: severity.rank) == [Severity.CRITICAL, Severity.WARNING, Severity.NOTE]
+    """Critical before error before warning before note."""
+    words = [severity.value for severity in sorted(Severity, key=lambda severity: severity.rank)]
+    assert words == ["critical", "error", "warning", "note"]

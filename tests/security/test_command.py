@@ -1,4 +1,4 @@
-"""`clodo security validate`: table, JSON and SARIF, without a server."""
+"""`clodo security validate`: lines, JSON and SARIF, without a server."""
 
 from __future__ import annotations
 
@@ -39,12 +39,15 @@ def clodo(tmp_path, capsys):
 
 
 def test_a_critical_finding_ends_with_4_and_says_where(clodo):
-    """A table with file and line, a remedy for each rule, and never the value."""
+    """A line with place, key and target, a remedy once for each rule, and never the value."""
     status, out, err = clodo("validate")
 
     assert status == 4
-    assert "api/wrangler.toml:6" in out
-    assert "localhost-url: Name the address" in out
+    first, remedy, second, *_ = out.splitlines()
+    assert first.startswith("api/wrangler.toml:6: critical: API_URL ")
+    assert first.endswith("[localhost-url] api@production")
+    assert remedy.startswith("    Name the address")
+    assert second.startswith("api/wrangler.toml:7: warning: DEBUG ")
     assert "1 critical, 2 findings, 0 waived" in err
     assert HIDDEN not in out + err
 
@@ -55,7 +58,9 @@ def test_nothing_critical_ends_with_0(clodo):
 
     told = json.loads(out)
     assert (status, told["ok"]) == (0, True)
-    assert [finding["rule"] for finding in told["findings"]] == ["debug-flag"]
+    (found,) = told["findings"]
+    assert (found["rule"], found["key"], found["target"]) == ("debug-flag", "DEBUG", "api@production")
+    assert found["message"].startswith("DEBUG ")
     assert {"rules", "scan"} == told["seconds"].keys()
 
 

@@ -8,8 +8,8 @@ import secrets as randomness
 import pytest
 
 from clodo.security import credentials
-from clodo.security.finding import Severity
 from clodo.security.subject import Kind, Stage
+from clodo.workspace.finding import Severity
 from tests.security.subjects import STRONG, fired, settings, subject
 
 HEX_16 = "8f14e45fceea167a5a36dedd4bea2543"
@@ -86,7 +86,7 @@ def test_a_rule_fires_without_quoting_the_value(rule, kind, name, value):
     assert (found.rule, found.key, found.severity) == (rule.name, name, Severity.CRITICAL)
     assert found.place == "/workspace/file:1"
     assert found.remedy
-    assert found.what.startswith(name)
+    assert found.message.startswith(name)
     assert value not in f"{found!r} {found.describe()} {found.to_json()}"
 
 
@@ -113,7 +113,7 @@ def test_a_secret_of_another_environment_is_shared():
     (found,) = fired(credentials.shared_secret, subject(Stage.PRODUCTION, kept, twins={"KEY": ("api@staging",)}))
 
     assert (found.key, found.severity) == ("KEY", Severity.CRITICAL)
-    assert "api@staging" in found.what
+    assert "api@staging" in found.message
     assert fired(credentials.shared_secret, subject(Stage.PRODUCTION, kept)) == []
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from clodo.security import exposure, upkeep
 from clodo.security.asset_headers import parse_headers, read_headers
-from clodo.security.finding import Severity
 from clodo.security.subject import Kind, Stage
+from clodo.workspace.finding import Severity
 from tests.security.subjects import configured, fired, settings, subject
 
 FIRES = [
@@ -63,7 +63,7 @@ def test_a_rule_on_addresses_and_switches_fires(rule, name, value, kind):
     (found,) = fired(rule, subject(Stage.PRODUCTION, settings(kind, **{name: value})))
 
     assert (found.key, found.place) == (name, "/workspace/file:1")
-    assert value not in found.what or len(value) < 3
+    assert value not in found.message or len(value) < 3
 
 
 @pytest.mark.parametrize(("rule", "name", "value"), SILENT, ids=named(SILENT))
@@ -148,8 +148,8 @@ def test_assets_without_headers_are_found_where_they_are_declared(tmp_path):
     (found,) = fired(exposure.missing_security_headers, subject(headers=headers))
 
     assert found.place == "/w/wrangler.toml:7"
-    assert "Content-Security-Policy" in found.what
-    assert "X-Frame-Options" in found.what
+    assert "Content-Security-Policy" in found.message
+    assert "X-Frame-Options" in found.message
 
 
 def test_assets_with_all_headers_are_fine(tmp_path):
@@ -176,7 +176,7 @@ def test_headers_must_be_for_all_paths(changed, missing):
 
     (found,) = fired(exposure.missing_security_headers, subject(headers=headers))
 
-    assert missing in found.what
+    assert missing in found.message
     assert found.place == "/w/_headers:1"
 
 

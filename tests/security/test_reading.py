@@ -9,13 +9,13 @@ import pytest
 
 from clodo.errors import BadConfiguration
 from clodo.security.checking import ALL_RULES
-from clodo.security.finding import Severity
 from clodo.security.history import leaks_in, read_history
 from clodo.security.inspecting import inspect
 from clodo.security.reading import env_settings, environment_of, subject_of
 from clodo.security.scanning import scan
 from clodo.security.subject import Source, Stage, Subject, leaves
 from clodo.workspace.customers import with_settings
+from clodo.workspace.finding import Severity
 from clodo.workspace.targets import Target
 from clodo.workspace.workspace import Workspace
 from clodo.workspace.wrangler_config import WranglerConfig
@@ -156,8 +156,8 @@ def test_a_whole_workspace_is_looked_at(tmp_path):
 
     told = [(item.rule, item.file.removeprefix(f"{tmp_path}/"), item.line) for item in found.checked.critical]
     assert told == [
-        ("localhost-url", "api/wrangler.toml", 8),
         ("credential-in-file", "api/src/pay.js", 2),
+        ("localhost-url", "api/wrangler.toml", 8),
         ("credential-in-env-file", "config/customers/acme/production.env", 2),
     ]
     assert {"rules", "scan"} == found.seconds.keys()

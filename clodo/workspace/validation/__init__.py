@@ -2,20 +2,14 @@
 
 from clodo.workspace.validation.account_rules import AccountLookup, account_findings
 from clodo.workspace.validation.config_rules import config_findings
-from clodo.workspace.validation.finding import Finding, Severity, finding_at, finding_of, in_order
 from clodo.workspace.validation.schema import ConfigSchema
 from clodo.workspace.validation.workspace_rules import Validated, validate
 
 __all__ = [
     "AccountLookup",
     "ConfigSchema",
-    "Finding",
-    "Severity",
     "Validated",
     "account_findings",
     "config_findings",
-    "finding_at",
-    "finding_of",
-    "in_order",
     "validate",
 ]

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from clodo.errors import ClodoError, PermissionMissing
 from clodo.workspace.effective_config import EffectiveConfig
-from clodo.workspace.validation.finding import Finding, Severity, finding_at
+from clodo.workspace.finding import Finding, Severity
 
 
 class AccountLookup(Protocol):
@@ -114,11 +114,11 @@ def _zones(effective: EffectiveConfig, account: AccountLookup) -> Iterator[Findi
 
 def _missing(place: str, what: str) -> Finding:
     remedy = "Correct the id, create what is missing, or look whether the environment is served by another account."
-    return finding_at(place, "missing-on-account", Severity.ERROR, what, remedy)
+    return Finding(place, "missing-on-account", Severity.ERROR, what, remedy)
 
 
 def _left_out(effective: EffectiveConfig, error: ClodoError) -> Finding:
-    return finding_at(
+    return Finding(
         effective.document.place_of(()),
         "left-out",
         Severity.NOTE,

@@ -12,8 +12,8 @@ from clodo.errors import BadConfiguration
 from clodo.workspace import packages
 from clodo.workspace.build_commands import deploying_command
 from clodo.workspace.effective_config import EffectiveConfig
+from clodo.workspace.finding import Finding, Severity, finding_of
 from clodo.workspace.inheritance import flatten
-from clodo.workspace.validation.finding import Finding, Severity, finding_at, finding_of
 from clodo.workspace.wrangler_config import FILE_NAMES, WranglerConfig
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
@@ -56,7 +56,7 @@ def config_findings(config: WranglerConfig, root: Path) -> Iterator[Finding]:
         readable[section] = effective
         for warned in flatten(config.document.data, section).warnings:
             place = config.document.place_of(warned.path)
-            yield finding_at(place, warned.rule, Severity.WARNING, warned.what, _REMEDIES[warned.rule])
+            yield Finding(place, warned.rule, Severity.WARNING, warned.what, _REMEDIES[warned.rule])
         for rule in RULES:
             yield from rule(Looked(config, effective, root))
     yield from _shared_databases(readable)
@@ -65,7 +65,7 @@ def config_findings(config: WranglerConfig, root: Path) -> Iterator[Finding]:
 def _lacks_compatibility_date(looked: Looked) -> Iterator[Finding]:
     effective = looked.effective
     if effective.compatibility_date is None:
-        yield finding_at(
+        yield Finding(
             effective.document.place_of(()),
             "compatibility-date",
             Severity.ERROR,
@@ -77,7 +77,7 @@ def _lacks_compatibility_date(looked: Looked) -> Iterator[Finding]:
 def _has_nothing_to_upload(looked: Looked) -> Iterator[Finding]:
     effective = looked.effective
     if effective.main is None and effective.assets is None and not effective.raw.get("site"):
-        yield finding_at(
+        yield Finding(
             effective.document.place_of(()),
             "missing-file",
             Severity.ERROR,
@@ -90,7 +90,7 @@ def _entry_point_is_missing(looked: Looked) -> Iterator[Finding]:
     effective = looked.effective
     if effective.main is None or effective.main.is_file() or _is_built(looked):
         return
-    yield finding_at(
+    yield Finding(
         effective.place_of("main"),
         "missing-file",
         Severity.ERROR,
@@ -103,7 +103,7 @@ def _assets_are_missing(looked: Looked) -> Iterator[Finding]:
     assets = looked.effective.assets
     if assets is None or assets.directory.is_dir() or _is_built(looked):
         return
-    yield finding_at(
+    yield Finding(
         assets.place,
         "missing-file",
         Severity.ERROR,
@@ -132,7 +132,7 @@ def _build_deploys(looked: Looked) -> Iterator[Finding]:
     package = _package(looked)
     chain = deploying_command(effective.build.command, package.scripts if package is not None else {})
     if chain is not None:
-        yield finding_at(
+        yield Finding(
             effective.build.place,
             "build-deploys",
             Severity.ERROR,
@@ -147,18 +147,18 @@ def _ids_look_wrong(looked: Looked) -> Iterator[Finding]:
     for database in effective.databases:
         if database.database_id is not None and not _UUID.fullmatch(database.database_id):
             what = f'the database_id of "{database.binding}" is no UUID'
-            yield finding_at(database.place, "resource-id", Severity.ERROR, what, remedy)
+            yield Finding(database.place, "resource-id", Severity.ERROR, what, remedy)
     for namespace in effective.namespaces:
         if namespace.namespace_id is not None and not _HEX_32.fullmatch(namespace.namespace_id):
             what = f'the id of the KV namespace "{namespace.binding}" is not 32 hex digits'
-            yield finding_at(namespace.place, "resource-id", Severity.ERROR, what, remedy)
+            yield Finding(namespace.place, "resource-id", Severity.ERROR, what, remedy)
     for route in effective.routes:
         if route.zone_id is not None and not _HEX_32.fullmatch(route.zone_id):
             what = f'the zone_id of "{route.pattern}" is not 32 hex digits'
-            yield finding_at(route.place, "resource-id", Severity.ERROR, what, remedy)
+            yield Finding(route.place, "resource-id", Severity.ERROR, what, remedy)
     if effective.account_id is not None and not _HEX_32.fullmatch(effective.account_id):
         place = effective.place_of("account_id")
-        yield finding_at(place, "resource-id", Severity.ERROR, "the account_id is not 32 hex digits", remedy)
+        yield Finding(place, "resource-id", Severity.ERROR, "the account_id is not 32 hex digits", remedy)
 
 
 RULES: tuple[Rule, ...] = (
@@ -176,7 +176,7 @@ def _ignored_beside(config: WranglerConfig) -> Iterator[Finding]:
     for name in FILE_NAMES:
         other = config.file.parent / name
         if name != config.file.name and other.is_file():
-            yield finding_at(
+            yield Finding(
                 f"{other}:1",
                 "two-configs",
                 Severity.WARNING,
@@ -197,7 +197,7 @@ def _shared_databases(sections: Mapping[str | None, EffectiveConfig]) -> Iterato
         for (first, _), (second, place) in pairwise(users):
             # The top level is production, or a copy of it that `wrangler deploy` without --env would use.
             if first != second and {first, second} != {"the top level", "env.production"}:
-                yield finding_at(
+                yield Finding(
                     place,
                     "shared-database",
                     Severity.WARNING,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from clodo.errors import ToolchainMissing
 from clodo.workspace.documents import Document, KeyPath, did_you_mean
-from clodo.workspace.validation.finding import Finding, Severity, finding_at
+from clodo.workspace.finding import Finding, Severity
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
@@ -89,7 +89,7 @@ def _findings(document: Document, error: ValidationError) -> Iterator[Finding]:
 
 
 def _finding(document: Document, path: KeyPath, rule: str, severity: Severity, what: str) -> Finding:
-    return finding_at(document.place_of(path), rule, severity, what, _REMEDY)
+    return Finding(document.place_of(path), rule, severity, what, _REMEDY)
 
 
 def _sentence(path: KeyPath, error: ValidationError) -> str:

@@ -14,13 +14,13 @@ from clodo.workspace.customers import read_customers
 from clodo.workspace.documents import read_document
 from clodo.workspace.editing.interrupted import interrupted_files
 from clodo.workspace.effective_config import EffectiveConfig
+from clodo.workspace.finding import Finding, Severity, finding_of, in_order
 from clodo.workspace.layouts.base_files import LayerReader, with_layers
 from clodo.workspace.portfolio import FILE_NAME, Portfolio
 from clodo.workspace.services import config_files
 from clodo.workspace.targets import Target
 from clodo.workspace.validation.account_rules import AccountLookup, account_findings
 from clodo.workspace.validation.config_rules import config_findings
-from clodo.workspace.validation.finding import Finding, Severity, finding_at, finding_of, in_order
 from clodo.workspace.validation.older_rules import older_findings
 from clodo.workspace.validation.schema import ConfigSchema
 from clodo.workspace.workspace import STATE_FOLDER, Workspace, environments_of, targets_of
@@ -117,7 +117,7 @@ def _schema(schema_file: Callable[[], Path], root: Path, findings: list[Finding]
     except ToolchainMissing as error:
         what = f"the check against wrangler's own schema was left out: {error.message}"
         remedy = error.hint or "Run `clodo up` once with network access."
-        findings.append(finding_at(f"{root / FILE_NAME}:1", "left-out", Severity.NOTE, what, remedy))
+        findings.append(Finding(f"{root / FILE_NAME}:1", "left-out", Severity.NOTE, what, remedy))
         return None
 
 
@@ -134,7 +134,7 @@ def _portfolio(root: Path, findings: list[Finding]) -> Portfolio | None:
 
 def _half_edited(root: Path) -> Iterator[Finding]:
     for file in interrupted_files(root / STATE_FOLDER):
-        yield finding_at(
+        yield Finding(
             f"{file}:1",
             "half-edited",
             Severity.ERROR,
@@ -148,7 +148,7 @@ def _name_clashes(configs: Sequence[WranglerConfig]) -> Iterator[Finding]:
     for config in configs:
         other = first.setdefault(config.name, config)
         if other is not config:
-            yield finding_at(
+            yield Finding(
                 config.document.place_of(("name",)),
                 "name-clash",
                 Severity.ERROR,
@@ -194,7 +194,7 @@ def _route_clashes(effective: Mapping[Target, EffectiveConfig]) -> Iterator[Find
         for route in config.routes:
             owner, place = owners.setdefault(route.pattern, (target, route.place))
             if owner != target:
-                yield finding_at(
+                yield Finding(
                     route.place,
                     "route-clash",
                     Severity.ERROR,
@@ -219,7 +219,7 @@ def _on_accounts(
         except ClodoError as error:
             unasked[block] = error
             is_written = portfolio.document is not None
-            yield finding_at(
+            yield Finding(
                 portfolio.place_of("environments", target.environment) if is_written else config.place_of("name"),
                 "left-out",
                 Severity.NOTE,

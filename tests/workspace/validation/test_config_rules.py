@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from clodo.workspace.validation import Finding, config_findings
+from clodo.workspace.finding import Finding
+from clodo.workspace.validation import config_findings
 from clodo.workspace.wrangler_config import WranglerConfig
 from tests.workspace.folders import write
 

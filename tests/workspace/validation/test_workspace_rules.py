@@ -9,7 +9,8 @@ from pathlib import Path
 import clodo.cli.demo
 from clodo.cloudflare.client import Cloudflare
 from clodo.errors import CloudflareUnavailable, PermissionMissing, ToolchainMissing
-from clodo.workspace.validation import Severity, Validated, finding_at, validate
+from clodo.workspace.finding import Finding, Severity
+from clodo.workspace.validation import Validated, validate
 from clodo.workspace.validation.cloudflare_lookup import CloudflareLookup
 from clodo.wrangler.toolchain import Toolchain, config_schema
 from tests.fixtures.embedded_cloud import CloudAccount
@@ -146,7 +147,7 @@ def test_other_rooms_add_their_rules(tmp_path):
     """Rules that are handed in are sorted in with the rest."""
     write(tmp_path, {"wrangler.toml": API, "index.js": ""})
 
-    result = look(tmp_path, further=[lambda root: iter([finding_at(f"{root}/x:3", "ours", Severity.ERROR, "m", "r.")])])
+    result = look(tmp_path, further=[lambda root: iter([Finding(f"{root}/x:3", "ours", Severity.ERROR, "m", "r.")])])
 
     assert rules(result) == ["ours"]
 
