@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from getpass import getpass
 from pathlib import Path
 
@@ -15,9 +16,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
 from blocks import Vault
-from clodo.backups.archive import identities
 from clodo.backups.backups import Backups, Pruned, local_vault
-from clodo.backups.identity_files import read_identity
+from clodo.backups.identity_files import identities, read_identity
 from clodo.backups.manifest import Kind, Manifest
 from clodo.backups.snapshots import summary
 from clodo.backups.verification import Level, Verification
@@ -48,7 +48,7 @@ def open_backups(workspace: str, *, identity: str | None = None) -> Iterator[tup
         vaults = [block.get_client(name) for name, block in blocks.items()] or [local_vault(site.workspace.state_dir)]
         texts = [block.identity.get_secret_value() for block in blocks.values() if block.identity is not None]
         if identity is not None:
-            texts.append(read_identity(Path(identity).expanduser(), _ask()))
+            texts.append(_identity(Path(identity).expanduser()))
         for text in texts:
             register_secret(text.strip())
         keys = [key for text in texts for key in identities(text)]
@@ -155,6 +155,17 @@ def report_verification(portfolio: str, found: Verification) -> None:
         resource={"prefect.resource.id": f"clodo.portfolio.{portfolio}", "prefect.resource.name": portfolio},
         payload=found.to_json(),
     )
+
+
+def _identity(file: Path) -> str:
+    """Read an identity; a command that plans first and then acts asks for its passphrase once."""
+    moment = file.stat().st_mtime_ns if file.exists() else 0
+    return _read_once(file, moment)
+
+
+@cache
+def _read_once(file: Path, moment: int) -> str:
+    return read_identity(file, _ask())
 
 
 def _ask() -> Callable[[str], str] | None:

@@ -18,7 +18,7 @@ from typing import IO, Any
 import pyrage
 import zstandard
 
-from clodo.errors import BadConfiguration, BadUsage, IdentityMissing, NoSpaceLeft, SnapshotDamaged
+from clodo.errors import BadConfiguration, IdentityMissing, NoSpaceLeft, SnapshotDamaged
 
 ZSTD_LEVEL = 3
 CHUNK_BYTES = 1 << 18
@@ -54,50 +54,6 @@ def recipient(text: str) -> pyrage.x25519.Recipient:
         raise BadConfiguration(
             f'"{text[:80]}" is no age recipient', hint="Recipients begin with age1; `clodo backup key` makes one."
         ) from error
-
-
-def identities(text: str) -> tuple[pyrage.x25519.Identity, ...]:
-    """
-    Read private keys, one ``AGE-SECRET-KEY-1…`` a line; comments are skipped.
-
-    Raises:
-        BadUsage: A line is none.
-    """
-    lines = [line.strip() for line in text.splitlines()]
-    try:
-        return tuple(pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#"))
-    except pyrage.IdentityError as error:
-        raise BadUsage(
-            "The age identity can't be read: it holds a line that is no key",
-            hint="Keys begin with AGE-SECRET-KEY-1.",
-        ) from error
-
-
-def write_identity(file: Path, passphrase: str | None = None) -> str:
-    """
-    Make a private age key, write it to *file*, and return the public one.
-
-    Args:
-        passphrase: Protects the file, as ``age -p`` does; in clear without one.
-
-    Raises:
-        BadUsage: The file is there already, or can't be written; or the passphrase is empty.
-    """
-    if passphrase == "":
-        raise BadUsage("the passphrase is empty", hint="An identity in clear is made without --passphrase.")
-    identity = pyrage.x25519.Identity.generate()
-    public = str(identity.to_public())
-    content = f"# public key: {public}\n{identity}\n".encode()
-    if passphrase is not None:
-        content = pyrage.passphrase.encrypt(content, passphrase)
-    try:
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
-            opened.write(content)
-    except FileExistsError as error:
-        raise BadUsage(f"{file} is there already", hint="Name another file; this one may open snapshots.") from error
-    except OSError as error:
-        raise BadUsage(f"{file}: {error.strerror}") from error
-    return public
 
 
 def seal(chunks: Iterable[bytes], target: Path, recipients: Sequence[pyrage.x25519.Recipient]) -> Sealed:

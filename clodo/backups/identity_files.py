@@ -1,11 +1,12 @@
 """
-Reading files with a private age key, in clear or protected by a passphrase; `clodo.backups.archive` writes them.
+Files with a private age key, in clear or protected by a passphrase: made, opened, and their keys read.
 
 Archives themselves are always sealed for public keys: a passphrase on them would let the backing-up machine open them.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,33 @@ from clodo.errors import BadUsage, IdentityMissing
 
 _AGE = b"age-encryption.org/v1\n"
 _LARGEST_BYTES = 1 << 20
+
+
+def write_identity(file: Path, passphrase: str | None = None) -> str:
+    """
+    Make a private age key, write it to *file*, and return the public one.
+
+    Args:
+        passphrase: Protects the file, as ``age -p`` does; in clear without one.
+
+    Raises:
+        BadUsage: The file is there already, or can't be written; or the passphrase is empty.
+    """
+    if passphrase == "":
+        raise BadUsage("the passphrase is empty", hint="An identity in clear is made without --passphrase.")
+    identity = pyrage.x25519.Identity.generate()
+    public = str(identity.to_public())
+    content = f"# public key: {public}\n{identity}\n".encode()
+    if passphrase is not None:
+        content = pyrage.passphrase.encrypt(content, passphrase)
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
+            opened.write(content)
+    except FileExistsError as error:
+        raise BadUsage(f"{file} is there already", hint="Name another file; this one may open snapshots.") from error
+    except OSError as error:
+        raise BadUsage(f"{file}: {error.strerror}") from error
+    return public
 
 
 def read_identity(file: Path, ask: Callable[[str], str] | None) -> str:
@@ -35,6 +63,23 @@ def read_identity(file: Path, ask: Callable[[str], str] | None) -> str:
         return content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise BadUsage(f"The age identity {file} can't be read", hint="Is it the right file?") from error
+
+
+def identities(text: str) -> tuple[pyrage.x25519.Identity, ...]:
+    """
+    Read private keys, one ``AGE-SECRET-KEY-1…`` a line; comments are skipped.
+
+    Raises:
+        BadUsage: A line is none.
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    try:
+        return tuple(pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#"))
+    except pyrage.IdentityError as error:
+        raise BadUsage(
+            "The age identity can't be read: it holds a line that is no key",
+            hint="Keys begin with AGE-SECRET-KEY-1.",
+        ) from error
 
 
 def _opened(file: Path, content: bytes, ask: Callable[[str], str] | None) -> bytes:

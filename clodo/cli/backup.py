@@ -301,7 +301,7 @@ def key(
 
     Exit status: 0 shown, 2 FILE is there already or can't be written, 2 bad configuration.
     """
-    from clodo.backups.archive import write_identity
+    from clodo.backups.identity_files import write_identity
     from clodo.backups.signing import Signer
     from clodo.errors import BadUsage
 

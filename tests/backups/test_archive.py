@@ -11,8 +11,8 @@ import weakref
 import pyrage
 import pytest
 
-from clodo.backups.archive import identities, recipient, seal, unseal, write_identity
-from clodo.errors import BadConfiguration, BadUsage, IdentityMissing, SnapshotDamaged
+from clodo.backups.archive import recipient, seal, unseal
+from clodo.errors import BadConfiguration, IdentityMissing, SnapshotDamaged
 
 
 @pytest.fixture
@@ -82,26 +82,10 @@ def test_a_reader_may_stop_in_the_middle(tmp_path, identity):
     reading.close()
 
 
-def test_keys_that_are_none_are_refused_without_being_shown(tmp_path):
-    """A private key in the place of a public one, or rubbish, is not quoted."""
+def test_a_recipient_that_is_none_is_refused():
+    """Some other program's public key opens nothing."""
     with pytest.raises(BadConfiguration, match="no age recipient"):
         recipient("ssh-rsa AAAA")
-    with pytest.raises(BadUsage) as raised:
-        identities("# a comment\nAGE-SECRET-KEY-1HUSH\n")
-    assert "HUSH" not in str(raised.value)
-
-
-def test_an_identity_is_never_written_over_another(tmp_path):
-    """The file may be the only thing that opens the snapshots."""
-    file = tmp_path / "identity.txt"
-    public = write_identity(file)
-
-    (key,) = identities(file.read_text())
-
-    assert str(key.to_public()) == public
-    assert file.stat().st_mode & 0o777 == 0o600
-    with pytest.raises(BadUsage, match="is there already"):
-        write_identity(file)
 
 
 MEMORY = """

@@ -11,8 +11,8 @@ import sys
 import pyrage
 import pytest
 
-from clodo.backups.archive import identities, seal, unseal, write_identity
-from clodo.backups.identity_files import read_identity
+from clodo.backups.archive import seal, unseal
+from clodo.backups.identity_files import identities, read_identity, write_identity
 from clodo.errors import BadUsage, IdentityMissing
 from tests.fixtures.programs import need
 
@@ -45,6 +45,27 @@ def protected(tmp_path_factory):
     public = write_identity(folder / "identity.txt.age", PASSPHRASE)
     seal([b"rows\n"], folder / "archive.age", [pyrage.x25519.Recipient.from_str(public)])
     return folder
+
+
+def test_an_identity_is_never_written_over_another(tmp_path):
+    """The file may be the only thing that opens the snapshots."""
+    file = tmp_path / "identity.txt"
+    public = write_identity(file)
+
+    (key,) = identities(file.read_text())
+
+    assert str(key.to_public()) == public
+    assert file.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(BadUsage, match="is there already"):
+        write_identity(file)
+
+
+def test_a_key_that_is_none_is_refused_without_being_shown():
+    """A line that is mistyped is not quoted."""
+    with pytest.raises(BadUsage) as raised:
+        identities("# a comment\nAGE-SECRET-KEY-1HUSH\n")
+
+    assert "HUSH" not in str(raised.value)
 
 
 def test_debians_age_opens_archives_with_an_identity_under_a_passphrase(protected, tmp_path):

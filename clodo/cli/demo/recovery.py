@@ -54,7 +54,7 @@ def recover(folder: Path, cloudflare: Cloudflare, service: str, database: str) -
         Interrupted: Somebody asked to stop meanwhile.
         ClodoError: A step failed.
     """
-    from clodo.backups.archive import write_identity
+    from clodo.backups.identity_files import write_identity
     from flows.back_up import back_up
     from flows.restore_snapshot import restore_snapshot
 
