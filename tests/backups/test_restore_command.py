@@ -6,7 +6,10 @@ import json
 
 import pytest
 
+from clodo.backups.identity_files import write_identity
+from tests.backups.test_identity_files import PASSPHRASE
 from tests.cli.conftest import logs_as_before
+from tests.cli.guided.terminal import Terminal
 from tests.cli.test_backup import shop
 
 __all__ = ["logs_as_before", "shop"]
@@ -83,3 +86,47 @@ def test_a_worker_that_is_named_gets_its_schedules_back(shop):
     assert [item["cron"] for item in shop.account.result("GET", schedules)["schedules"]] == ["0 3 * * *"]
     assert "--only worker/shop" in shop.clodo("restore", "--dry-run")[0]
     assert "--identity" in shop.clodo("restore", "--only", "worker/shop", "--dry-run", status=12)[1]
+
+
+@pytest.mark.exhaustive
+def test_an_identity_under_a_passphrase_opens_it_on_a_terminal_only(shop, prefect_server):
+    """The passphrase is asked for once, before the plan; with a wrong one, or nobody to ask, nothing is done."""
+    file = shop.folder / "identity.age"
+    shop.configure(f'recipients = ["{write_identity(file, PASSPHRASE)}"]\n')
+    shop.told("create")
+    (database,) = shop.account.result("GET", "/d1/database")
+    shop.account.result("DELETE", f"/d1/database/{database['uuid']}")
+    words = ["--workspace", str(shop.folder), "backup", "restore", "--identity", str(file)]
+
+    nobody = shop.clodo("restore", "--identity", str(file), "--yes", status=2)[1]
+    with Terminal([words, words], prefect=prefect_server) as terminal:
+        terminal.answer("Passphrase of", "another-4711\r")
+        wrong = terminal.expect("<ended 12>")
+        none_yet = shop.account.result("GET", "/d1/database")
+        terminal.answer("Passphrase of", f"{PASSPHRASE}\r")
+        terminal.answer("Restore as planned?", "y\r")
+        terminal.expect("Restored 1 resource, 2 rows")
+        terminal.expect("<ended 0>")
+        shown = terminal.screen
+
+    assert "nobody can be asked" in nobody
+    assert ("does not open" in wrong, none_yet) == (True, [])
+    assert shown.count("Passphrase of") == 2
+    assert len(shop.account.result("GET", "/d1/database")) == 1
+    assert PASSPHRASE not in shown
+    assert "AGE-SECRET-KEY" not in shown
+
+
+def test_a_vault_that_can_not_be_read_ends_with_try_later_and_nothing_done(shop, gone):
+    """The folder with the parts is no folder: which vault it is is said, and nothing is left on the account."""
+    objects = shop.folder / ".clodo" / "vault" / "objects"
+    objects.rename(objects.with_name("away"))
+    objects.write_text("no folder")
+
+    said = shop.clodo("restore", "--identity", gone, "--yes", status=75)[1]
+
+    assert "The vault local can't be" in said
+    assert shop.account.result("GET", "/d1/database") == []
+    objects.unlink()
+    objects.with_name("away").rename(objects)
+    assert "Restored 1 resource" in shop.clodo("restore", "--identity", gone, "--yes")[0]
