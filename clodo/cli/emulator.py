@@ -119,10 +119,10 @@ def status(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) -> None
     """
     Show what runs on the embedded cloud: Workers, versions, requests, errors, memory.
 
-    With --json: {"url", "edge_url", "r2_url", "pid", "account_id", "seconds", "calls", "faults", "rate_limit",
-    "ignore_overrides", "workers": [{"account_id", "script", "version_id", "requests", "errors", "responses",
-    "in_flight", "pid", "memory_bytes", "percentage"}]}. A version out of traffic has no percentage. The keys are in
-    emulator.json, not here.
+    With --json: {"url", "edge_url", "r2_url", "pid", "account_id", "subdomain", "zone", "seconds", "calls", "faults",
+    "rate_limit", "ignore_overrides", "workers": [{"account_id", "script", "version_id", "requests", "errors",
+    "responses", "in_flight", "pid", "memory_bytes", "percentage"}]}. A version out of traffic has no percentage. The
+    keys are in emulator.json, not here.
 
     Exit status: 0 it runs, 10 it doesn't.
     """
@@ -244,7 +244,8 @@ def add_fault(
     """
     Make API calls go wrong.
 
-    With --json: the fault as it is armed, {"id", "path", "method", "action", …}.
+    With --json: the fault as it is armed, {"id", "path", "method", "body", "action", "nth", "times", "applied",
+    "status", "code", "message", "retry_after", "delay_seconds"}; null for any method, no header, and all times.
 
     Exit status: 0 armed, 2 usage, 10 the embedded cloud doesn't run.
     """
@@ -316,7 +317,7 @@ def list_faults(data: DataOption = DEFAULT_DATA, as_json: JsonOption = False) ->
     """
     Show the armed faults, and how many calls each has seen and struck.
 
-    With --json: [{"id", "path", "method", "action", "seen", "struck", …}].
+    With --json: a list of what `add --json` gives, each with "seen" and "struck".
 
     Exit status: 0, or 10 the embedded cloud doesn't run.
     """

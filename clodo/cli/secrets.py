@@ -252,8 +252,8 @@ def rotate(
     How is declared under [services.….rotation.NAME] in portfolio.toml. Without a declared kind, a new value is made as
     the one before was; one that was imported is refused. The scheduled flow `retire-secrets` does what --finish does.
 
-    With --json: {"id", "target", "name", "state", "retire_at"}; with --finish a list; with --token {"account",
-    "token_id"}.
+    With --json: {"id", "target", "name", "state", "retire_at"}; with --finish [{"target", "name", "state"}];
+    with --token {"account", "token_id"}.
 
     Exit status: 0 done and verified, 1 the Worker did not do what was expected (and the value before is back),
     2 nothing to replace, no kind, no probe, or no address that leads to it (nothing is written), 3 some rotations could

@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import typer
+from typer.main import get_command
 
-from clodo.cli.main import main
+from clodo.cli.main import app, main
 from clodo.emulator.config import CloudConfig
 from clodo.emulator.server import EmbeddedCloud
 from clodo.wrangler.toolchain import Toolchain
 from tests.fixtures.embedded_cloud import account_of
+
+WORKERS = {
+    "script",
+    "version_id",
+    "requests",
+    "errors",
+    "responses",
+    "in_flight",
+    "memory_bytes",
+    "percentage",
+}
+"""What a command's help names of each Worker, beyond what it names of the whole."""
+
+
+def keys_in_help(*words: str) -> set[str]:
+    """Return the keys that the help of a command says its JSON has."""
+    root = get_command(app)
+    for word in words:
+        root = root.get_command(typer.Context(root), word)  # type: ignore[attr-defined]
+    return set(re.findall(r'"(\w+)"', (root.callback.__doc__ or "").partition("With --json")[2]))
 
 
 @pytest.fixture
@@ -33,6 +56,7 @@ def test_status_shows_what_runs(running: EmbeddedCloud, capsys: pytest.CaptureFi
     assert (status, table) == (0, 0)
     document = json.loads(printed)
     assert document["url"] == running.url
+    assert set(document) == keys_in_help("emulator", "status") - WORKERS
     assert document["workers"] == []
     assert running.account.token not in printed
     assert running.admin_token not in printed
@@ -54,6 +78,7 @@ def test_faults_are_armed_listed_and_cleared(running: EmbeddedCloud, capsys: pyt
     assert added == 0
     assert (struck.status_code, struck.headers["retry-after"]) == (503, "1")
     assert [(rule["id"], rule["struck"]) for rule in listed] == [("fault-1", 1)]
+    assert set(listed[0]) == keys_in_help("emulator", "fault", "add") | {"seen", "struck"}
     assert "No fault is armed." in capsys.readouterr().out
 
 
