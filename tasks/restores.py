@@ -107,6 +107,7 @@ def report_restore(portfolio: str, plan: Plan, restored: Restored) -> None:
         f"| {item.kind}/{item.name} | {item.way} | `{item.id}` | {item.items:,} | {item.seconds:.1f} |"
         for item in restored.resources
     ]
+    lines += ["", *(f"- {item.kind}/{item.name}: {note}" for item in restored.resources for note in item.notes)]
     if restored.safety:
         lines += ["", f"What was there before is in the safety snapshot `{restored.safety}`."]
     create_markdown_artifact(markdown="\n".join(lines) + "\n", key=artifact_key("restore", portfolio))

@@ -89,6 +89,27 @@ def test_a_worker_that_is_named_gets_its_schedules_back(shop):
 
 
 @pytest.mark.exhaustive
+def test_a_worker_that_is_gone_comes_back_and_what_is_still_missing_is_said(shop):
+    """Plan and end name the secret, with the command that puts it; a script finds that too."""
+    shop.portfolio = shop.portfolio.replace('["d1"]', '["d1", "worker"]')
+    identity = shop.make_key()
+    shop.account.put_worker("shop", bindings=[{"type": "secret_text", "name": "API_KEY", "text": "hush-4711"}])
+    shop.told("create")
+    words = ("restore", "--only", "worker/shop", "--identity", identity)
+    put = "wrangler secret put API_KEY --name shop"
+
+    for as_json in (False, True):
+        shop.account.result("DELETE", "/workers/scripts/shop?force=true")
+        planned, _ = shop.clodo(*words, "--dry-run")
+        done, said = shop.clodo(*words, "--yes", *(["--json"] if as_json else []))
+
+        assert put in planned
+        assert put in (json.loads(done)["restored"]["resources"][0]["notes"][0] if as_json else done)
+        assert "4711" not in planned + done + said
+        assert shop.account.visit(shop.account.hostname("shop")).text == "hello"
+
+
+@pytest.mark.exhaustive
 def test_an_identity_under_a_passphrase_opens_it_on_a_terminal_only(shop, prefect_server):
     """The passphrase is asked for once, before the plan; with a wrong one, or nobody to ask, nothing is done."""
     file = shop.folder / "identity.age"

@@ -151,6 +151,24 @@ def test_a_worker_that_can_not_come_back_whole_is_not_left_behind(worker, fault,
     assert leads(worker) == (before if is_done else {})
 
 
+def test_what_was_merged_is_taken_back_without_the_vault(worker):
+    """After the Worker was made the vault can't be read any more, and a schedule is refused: the Worker goes again."""
+    manifest = worker.back_up(kinds=[Kind.WORKER])
+    remove(worker)
+    objects = worker.root / "vault" / "objects"
+    writes = iter([lambda: None, lambda: objects.rename(objects.with_name("away"))])
+    armed = worker.account.cloud.add_fault("/shop/schedules", method="PUT", status=400, code=10021, message="no")
+
+    with pytest.raises(ApiRefused):
+        restorer(worker, check=lambda: next(writes, lambda: None)()).restore(
+            Wish(snapshot=manifest.id, only=("worker/shop",))
+        )
+
+    worker.account.cloud.clear_faults(armed)
+    assert not objects.exists()
+    assert not worker.cloudflare.scripts.exists("shop")
+
+
 @pytest.mark.parametrize("write", [2, 5])
 def test_a_restore_of_a_gone_worker_that_died_goes_on(worker, write):
     """The code was uploaded, and some of the rest: the same command does what is left."""

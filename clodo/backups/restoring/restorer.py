@@ -11,6 +11,7 @@ from clodo.backups.backups import Backups
 from clodo.backups.manifest import Exactness, Kind
 from clodo.backups.restoring.carrying_out import Work, carry_out, put_back
 from clodo.backups.restoring.journal import Journal
+from clodo.backups.restoring.merging import MERGEABLE
 from clodo.backups.restoring.plan import Plan, Step, Way, Wish
 from clodo.backups.restoring.planning import Accounts, draw_journey, draw_plan
 from clodo.backups.restoring.sources import Source, source_of
@@ -254,10 +255,14 @@ class Restorer:
             cloudflare = self._accounts.called(wish.account) if wish.account else self._accounts.client(step.account_id)
             return cloudflare.with_lane(self._lane).with_guard(guard)
 
+        held: dict[str, Source] = {}
+
         def source(step: Step) -> Source:
             assert manifest is not None
             archive = next(item for item in manifest.archives if (item.kind, item.id) == (step.kind, step.source_id))
-            return source_of(self._backups.vault(plan.vault), manifest, archive, self._backups.identities)
+            found = source_of(self._backups.vault(plan.vault), manifest, archive, self._backups.identities)
+            # What was merged is taken back by what was read: a vault that fails meanwhile is no hindrance.
+            return held.setdefault(step.key, found.held()) if step.kind in MERGEABLE else found
 
         def safety_source(step: Step, snapshot: str) -> Source:
             place = self._backups.vaults[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,17 @@ class Source:
     chunks: Callable[[], Iterator[bytes]]
     facts: Mapping[str, Any]
     packs: Packs = field(default_factory=dict)
+
+    def held(self) -> Source:
+        """Return it so that it is read once and then held in memory: for small ones, and for days when vaults fail."""
+        content: list[bytes] = []
+
+        def chunks() -> Iterator[bytes]:
+            if not content:
+                content.extend(list(self.chunks()))
+            return iter(content)
+
+        return replace(self, chunks=chunks)
 
 
 def source_of(vault: Vault, manifest: Manifest, archive: Archive, identities: Identities) -> Source:

@@ -1,0 +1,115 @@
+"""Bad days of the vault during a restore: what is there is as before, it is said why, and the next restore works."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from clodo.backups.manifest import Kind
+from clodo.backups.restoring.plan import Wish
+from clodo.backups.vault import Vault
+from clodo.errors import NotAuthorised, SnapshotDamaged, UndoIncomplete, VaultUnavailable
+from tests.backups.r2.test_buckets import bucket
+from tests.backups.r2.test_restoring_buckets import change, objects
+from tests.backups.restores import everything, keys, restorer
+from tests.backups.test_restoring import state, write_something
+from tests.backups.test_vault_faults import struck, told
+from tests.emulator.r2.conftest import keys_of
+
+__all__ = ["bucket"]
+
+FAULTS = {
+    "unavailable": ({"status": 500}, (VaultUnavailable,)),
+    "refused": ({"status": 403}, (NotAuthorised,)),
+    "cut off": ({"action": "reset"}, (VaultUnavailable,)),
+    "lost": ({"status": 404, "method": "GET"}, (SnapshotDamaged, VaultUnavailable)),
+    "garbled": ({"action": "malformed", "method": "GET"}, (SnapshotDamaged, VaultUnavailable)),
+}
+#: So many calls a restore of a database, a namespace and a bucket makes: into new ones, and in place.
+CALLS = {False: 12, True: 25}
+ALL = [(name, nth, in_place) for name in FAULTS for in_place, count in CALLS.items() for nth in range(1, count + 1)]
+
+
+@pytest.fixture
+def vault(bucket):
+    """A bucket through a client that tries nothing twice."""
+    bucket.account.result("POST", "/r2/buckets", json={"name": "offsite"})
+    return Vault("offsite", keys_of(bucket.account).store("offsite"))
+
+
+def look(fleet):
+    """Return all that there is on the account, but for the vault."""
+    buckets = [name for name in fleet.cloudflare.r2.buckets() if name != "offsite"]
+    return state(fleet), {name: objects(fleet, name) for name in buckets}
+
+
+def check(fleet, vault, name, nth, in_place):
+    fault, kinds = FAULTS[name]
+    rows, pairs, files = (
+        everything(fleet, fleet.database_id),
+        keys(fleet, fleet.namespace_id),
+        objects(fleet, "pictures"),
+    )
+    manifest = fleet.back_up(vault, kinds=[Kind.D1, Kind.KV, Kind.R2])
+    write_something(fleet)
+    change(fleet)
+    before = look(fleet)
+    wish = Wish(snapshot=manifest.id, in_place=in_place)
+    with struck(fleet, nth=nth, **fault) as seen:
+        error = told(lambda: restorer(fleet, vault).restore(wish))
+        was_struck = seen() >= nth
+
+    assert was_struck
+    if error is not None:
+        assert isinstance(error, kinds), error
+        assert error.exit_code == {VaultUnavailable: 75, NotAuthorised: 12}.get(type(error), 1)
+        assert look(fleet) == before
+    else:
+        # A garbled or missing earlier manifest is no help for the safety snapshot, and no obstacle either.
+        assert "method" in fault
+    restored = restorer(fleet, vault).restore(wish)
+    names = {item.kind: item for item in restored.resources}
+    assert everything(fleet, names["d1"].id) == rows
+    assert keys(fleet, names["kv"].id) == pairs
+    assert objects(fleet, names["r2"].name) == files
+    return error
+
+
+def test_a_restore_that_meets_a_bad_vault_leaves_nothing_behind(bucket, vault):
+    """A pack can't be read after the database and the namespace came back: all three are gone again."""
+    assert check(bucket, vault, "unavailable", 11, False) is not None
+
+
+def test_a_restore_in_place_that_meets_a_bad_vault_leaves_all_as_it_was(bucket, vault):
+    """A pack can't be read after the database and the namespace were overwritten: they are as before."""
+    assert check(bucket, vault, "cut off", 25, True) is not None
+
+
+def test_a_vault_that_stays_away_is_said_and_the_restore_goes_on_later(bucket, vault):
+    """Objects were overwritten, and neither they nor those from before can be read: the safety snapshot is named."""
+    before = objects(bucket, "pictures")
+    manifest = bucket.back_up(vault, kinds=[Kind.R2])
+    change(bucket)
+    wish = Wish(snapshot=manifest.id, only=("r2/pictures",), in_place=True)
+
+    def fail_at_first_write():
+        armed.append(bucket.account.cloud.add_fault(f"^/r2/{bucket.account.account_id}/", status=500, times=None))
+
+    armed = []
+    calls = iter([lambda: None, fail_at_first_write])
+    with pytest.raises(UndoIncomplete, match="r2/pictures") as caught:
+        restorer(bucket, vault, check=lambda: next(calls, lambda: None)()).restore(wish)
+    for fault in armed:
+        bucket.account.cloud.clear_faults(fault)
+
+    assert "Run the same command again" in caught.value.hint
+    assert restorer(bucket, vault).restore(wish).was_resumed
+    assert objects(bucket, "pictures") == before
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("name", "nth", "in_place"), random.Random(7).sample(ALL, 14))
+def test_a_restore_survives_any_bad_day_of_the_vault(bucket, vault, name, nth, in_place):
+    """The same, at other calls and with other faults."""
+    check(bucket, vault, name, nth, in_place)
