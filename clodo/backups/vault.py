@@ -8,6 +8,7 @@ last and in one piece, so that whatever dies half-way leaves parts that nobody n
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,6 +50,9 @@ _RENAMED: tuple[tuple[type[Exception], type[ClodoError], str], ...] = (
     (store_errors.NotSupportedError, Failed, "can't do what is needed"),
     (store_errors.BaseError, VaultUnavailable, "can't be reached, or does not do what it is asked"),
 )
+
+_REFUSED = re.compile(r"\bstatus: 40[13]\b")
+"""How obstore's text says that a list was refused, which is no error of a kind of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +262,9 @@ class Vault:
         try:
             yield
         except (store_errors.BaseError, OSError) as error:
+            is_refused = isinstance(error, store_errors.GenericError) and _REFUSED.search(str(error)) is not None
             for kind, ours, what in _RENAMED:
-                if isinstance(error, kind):
+                if isinstance(error, kind) or (is_refused and ours is NotAuthorised):
                     raise ours(f"The vault {self.name} {what} ({type(error).__name__})") from error
             raise VaultUnavailable(f"The vault {self.name} can't be used ({type(error).__name__})") from error
 

@@ -26,9 +26,14 @@ FAULTS = {
     "lost": ({"status": 404, "method": "GET"}, (SnapshotDamaged, VaultUnavailable)),
     "garbled": ({"action": "malformed", "method": "GET"}, (SnapshotDamaged, VaultUnavailable)),
 }
-#: So many calls a restore of a database, a namespace and a bucket makes: into new ones, and in place.
-CALLS = {False: 12, True: 25}
-ALL = [(name, nth, in_place) for name in FAULTS for in_place, count in CALLS.items() for nth in range(1, count + 1)]
+#: So many calls a restore of all three makes into new ones, and in place; and so many of them read.
+CALLS = {False: (12, 12), True: (25, 16)}
+ALL = [
+    (name, nth, in_place)
+    for name, (fault, _) in FAULTS.items()
+    for in_place, (calls, reads) in CALLS.items()
+    for nth in range(1, (reads if "method" in fault else calls) + 1)
+]
 
 
 @pytest.fixture
