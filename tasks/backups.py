@@ -16,9 +16,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
 from blocks import Vault
-from clodo.backups.backups import Backups, Pruned, local_vault
+from clodo.backups.backups import Backups, local_vault
 from clodo.backups.identity_files import identities, read_identity
 from clodo.backups.manifest import Kind, Manifest
+from clodo.backups.pruning import Pruned
 from clodo.backups.snapshots import summary
 from clodo.backups.verification import Level, Verification
 from clodo.errors import BackupTooOld

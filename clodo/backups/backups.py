@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from clodo.backups.d1.exporting import MayExport
 from clodo.backups.manifest import Exactness, Kind, Manifest
-from clodo.backups.retention import Decision, Kept, decide
+from clodo.backups.pruning import Pruned, Pruner, vault_to_oneself
 from clodo.backups.selection import AccountView, Selected, choose_targets, select_resources
 from clodo.backups.signing import Signer
 from clodo.backups.snapshots import Order, SnapshotTaker, what_is_wrong
@@ -22,7 +20,6 @@ from clodo.cloudflare.clock import SYSTEM_CLOCK, Clock
 from clodo.errors import (
     BackupTooOld,
     BadUsage,
-    LockHeld,
     NotFound,
     PartlyDone,
     Refused,
@@ -33,10 +30,6 @@ from clodo.ledger import Ledger, Lock, Owner, SnapshotRecord
 from clodo.workspace.targets import Target
 from clodo.workspace.workspace import Workspace
 
-LEFTOVERS_AFTER = timedelta(days=1)
-"""After so long a part that no manifest names is collected: no backup takes a day from its first part to the end."""
-
-VAULT_PATIENCE = timedelta(minutes=15)
 _FOUND_WRONG_CHARACTERS = 2_000
 
 
@@ -58,43 +51,6 @@ class Listed:
     def is_good(self) -> bool:
         """Is it whole, there, and not found wrong since?"""
         return self.record.is_good and not self.is_lost and not self.record.found_wrong
-
-
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """
-    What pruning a vault did, or would do.
-
-    Attributes:
-        decisions: Of each snapshot of the portfolio, newest first.
-
-        parts: How many parts went that nobody names any more.
-
-        bytes: Of them.
-    """
-
-    vault: str
-    decisions: tuple[Decision, ...]
-    parts: int
-    bytes: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it for scripts."""
-        return {
-            "vault": self.vault,
-            "snapshots": [
-                {
-                    "id": item.snapshot.id,
-                    "created_at": item.snapshot.created_at.isoformat(),
-                    "is_good": item.snapshot.is_good,
-                    "stays": item.stays,
-                    "reasons": list(item.reasons),
-                }
-                for item in self.decisions
-            ],
-            "parts": self.parts,
-            "bytes": self.bytes,
-        }
 
 
 class Backups:
@@ -273,7 +229,7 @@ class Backups:
         # Whoever prunes has the vault to himself: a part that is there when we publish stays.
         with ExitStack() as locks:
             for vault in sorted(self.vaults, key=lambda vault: vault.name):
-                locks.enter_context(self._when_free(f"vault/{vault.name}", f"publish {manifest.id}"))
+                locks.enter_context(vault_to_oneself(self._ledger, vault, f"publish {manifest.id}", self._clock))
             taker.publish(manifest)
         for vault in self.vaults:
             self._ledger.snapshots.add(record_of(manifest, vault.name))
@@ -409,76 +365,16 @@ class Backups:
             LockHeld: Somebody else prunes, or publishes for too long.
             SnapshotDamaged: A manifest can't be read, so that nobody knows which parts it needs; nothing was deleted.
         """
-        return [self._prune(vault, dry_run=dry_run, reason=reason) for vault in self.vaults]
-
-    def _prune(self, vault: Vault, *, dry_run: bool, reason: str) -> Pruned:
-        with ExitStack() as locks:
-            if not dry_run:
-                locks.enter_context(self._when_free(f"vault/{vault.name}", reason or "prune"))
-            manifests = [vault.manifest(snapshot) for snapshot in vault.snapshots()]
-            wrong = {item.id for item in self._ledger.snapshots.all(vault=vault.name) if item.found_wrong}
-            ours = [item for item in manifests if item.portfolio == self.portfolio]
-            for manifest in ours:
-                # A forged one that counts as newest would let good ones go.
-                manifest.raise_unless_trusted(self.trusted)
-            held = {item.id for item in ours if self._is_held(item.id)}
-            decisions = self._decide(ours, wrong, held)
-            gone = {item.snapshot.id for item in decisions if not item.stays}
-            if not dry_run:
-                gone = {snapshot for snapshot in sorted(gone) if self._withdraw(vault, snapshot)}
-            needed = {
-                part.sha256
-                for manifest in manifests
-                if manifest.id not in gone
-                for archive in manifest.archives
-                for part in archive.parts
-            }
-            released = {
-                part.sha256
-                for manifest in manifests
-                if manifest.id in gone
-                for archive in manifest.archives
-                for part in archive.parts
-            }
-            old = self._clock.now() - LEFTOVERS_AFTER
-            unneeded = [
-                part
-                for part in vault.parts()
-                if part.sha256 not in needed and (part.sha256 in released or part.stored_at < old)
-            ]
-            if not dry_run:
-                for part in unneeded:
-                    vault.delete_part(part.sha256)
-                self._audit("pruned", vault.name, {"snapshots": len(gone), "parts": len(unneeded)})
-        return Pruned(vault.name, tuple(decisions), len(unneeded), sum(part.size for part in unneeded))
-
-    def _decide(self, manifests: Sequence[Manifest], wrong: Collection[str], held: Collection[str]) -> list[Decision]:
-        """A part of the portfolio never stands for the whole, nor for another part: each has its own hours and days."""
-        by_scope: dict[str, list[Kept]] = {}
-        for item in manifests:
-            scope = {name: item.selection.get(name) for name in ("is_whole", "targets", "tags", "kinds")}
-            kept = Kept(item.id, item.created_at, item.is_good and item.id not in wrong)
-            by_scope.setdefault("whole" if item.is_whole else json.dumps(scope), []).append(kept)
-        decisions = [one for kept in by_scope.values() for one in decide(kept, self.settings.keep, held=held)]
-        return sorted(decisions, key=lambda one: (one.snapshot.created_at, one.snapshot.id), reverse=True)
-
-    def _is_held(self, snapshot: str) -> bool:
-        # Whoever was killed holds nothing, also before his lock expires.
-        holding = self._ledger.locks.holding(f"snapshot/{snapshot}")
-        return holding is not None and not holding.owner.is_gone()
-
-    def _withdraw(self, vault: Vault, snapshot: str) -> bool:
-        try:
-            with self._lock(f"snapshot/{snapshot}", "prune"):
-                # Forgotten first: what is killed in between is listed again, not reported as lost.
-                self._ledger.snapshots.forget(snapshot, vault.name)
-                vault.withdraw(snapshot)
-        except LockHeld:
-            # Somebody began to restore it since we looked.
-            self._say(f"{snapshot} stays: somebody reads it")
-            return False
-        self._say(f"{snapshot} was deleted from the vault {vault.name}")
-        return True
+        pruner = Pruner(
+            self._ledger,
+            self.portfolio,
+            self.settings.keep,
+            trusted=self.trusted,
+            actor=self._actor,
+            say=self._say,
+            clock=self._clock,
+        )
+        return [pruner.prune(vault, dry_run=dry_run, reason=reason) for vault in self.vaults]
 
     # ── How it is done ──
 
@@ -492,20 +388,6 @@ class Backups:
 
     def _lock(self, name: str, reason: str) -> Lock:
         return self._ledger.locks.acquire(name, Owner.current(reason), reason)
-
-    @contextmanager
-    def _when_free(self, name: str, reason: str) -> Iterator[None]:
-        gives_up_at = self._clock.monotonic() + VAULT_PATIENCE.total_seconds()
-        while True:
-            try:
-                lock = self._lock(name, reason)
-                break
-            except LockHeld:
-                if self._clock.monotonic() > gives_up_at:
-                    raise
-                self._clock.sleep(1.0)
-        with lock:
-            yield
 
     def _audit(self, action: str, subject: str, detail: dict[str, object]) -> None:
         self._ledger.audit.append(self._actor, action, subject, detail)

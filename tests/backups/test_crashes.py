@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from clodo.backups.backups import LEFTOVERS_AFTER
+from clodo.backups.pruning import LEFTOVERS_AFTER
 from clodo.backups.verification import Level
 from clodo.cloudflare.clock import Clock
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from clodo.backups.backups import LEFTOVERS_AFTER
+from clodo.backups.pruning import LEFTOVERS_AFTER
 from clodo.backups.signing import Signer
 from clodo.backups.vault import Vault
 from clodo.backups.verification import Level
