@@ -106,6 +106,7 @@ def test_a_worker_that_is_gone_comes_back_and_what_is_still_missing_is_said(shop
         assert put in planned
         assert put in (json.loads(done)["restored"]["resources"][0]["notes"][0] if as_json else done)
         assert "4711" not in planned + done + said
+        assert "at bookmark" not in done
         assert shop.account.visit(shop.account.hostname("shop")).text == "hello"
 
 

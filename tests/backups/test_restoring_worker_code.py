@@ -124,6 +124,27 @@ def test_a_worker_that_is_gone_comes_back_and_answers(worker):
     assert restorer(worker).plan(Wish(snapshot=manifest.id, only=("worker/shop",))).steps[0].changes == ()
 
 
+def test_workers_that_need_each_other_come_back_in_that_order(worker):
+    """One calls the other and its Durable Objects; by name it would come first, and Cloudflare would refuse it."""
+    (worker.root / "api").mkdir()
+    (worker.root / "api" / "wrangler.toml").write_text('name = "api"\nmain = "index.js"\n')
+    portfolio = worker.root / "portfolio.toml"
+    portfolio.write_text(portfolio.read_text() + "[services.api]\n")
+    code = "export default { async fetch(request, env) { return Response.json(["
+    code += "await env.COUNTER.getByName('b').next(), (await (await env.SHOP.fetch(request)).json()).words]) } }"
+    counter = {"type": "durable_object_namespace", "name": "COUNTER", "class_name": "Counter", "script_name": "shop"}
+    service = {"type": "service", "name": "SHOP", "service": "shop"}
+    worker.account.put_worker("api", code, bindings=[counter, service])
+    manifest = worker.back_up(kinds=[Kind.WORKER])
+    worker.cloudflare.scripts.delete("api")
+    remove(worker)
+
+    restored = restorer(worker).restore(Wish(snapshot=manifest.id, only=("worker/api", "worker/shop")))
+
+    assert [item.name for item in restored.resources] == ["shop", "api"]
+    assert visit(worker, worker.account.hostname("api")) == [1, "Zoë"]
+
+
 @pytest.mark.parametrize(
     ("fault", "is_done"),
     [

@@ -65,6 +65,10 @@ class Mergeable:
         is_gone: Says whether what is there is nothing at all, so that it is made anew.
 
         is_somebody_elses: Says whether what was to be made was made by somebody else meanwhile.
+
+        needs: Names the others of this kind that have to be there first.
+
+        not_whole: Says why an archive can't bring back what is gone; empty when it can.
     """
 
     parse: Callable[[str, Source, Moved], Any]
@@ -75,6 +79,8 @@ class Mergeable:
     write: Callable[[Cloudflare, str, Any], None]
     is_gone: Callable[[Any], bool] = lambda there: False
     is_somebody_elses: Callable[[Any, Any], bool] = lambda wanted, there: False
+    needs: Callable[[str, Any], frozenset[str]] = lambda ident, wanted: frozenset()
+    not_whole: Callable[[Any], str] = lambda wanted: ""
 
 
 MERGEABLE: Mapping[Kind, Mergeable] = {
@@ -95,6 +101,8 @@ MERGEABLE: Mapping[Kind, Mergeable] = {
         write=write_state,
         is_gone=lambda there: there["values"]["code"] is None,
         is_somebody_elses=is_somebody_elses,
+        needs=workers_needed,
+        not_whole=lambda wanted: str(wanted.get("not_whole", "")),
     ),
 }
 
@@ -148,10 +156,8 @@ def preview(kind: Kind, cloudflare: Cloudflare, ident: str, source: Source, move
     there = how.read(cloudflare, ident, wanted)
     way = Way.CREATE if how.is_gone(there) else Way.OVERWRITE if in_place else Way.MERGE
     changes = how.compare(ident, wanted, there, way)
-    if kind is not Kind.WORKER:
-        return Preview(way, how.count(wanted), changes)
-    not_whole = wanted.get("not_whole", "") if way is Way.CREATE else ""
-    return Preview(way, how.count(wanted), changes, workers_needed(ident, wanted), not_whole)
+    not_whole = how.not_whole(wanted) if way is Way.CREATE else ""
+    return Preview(way, how.count(wanted), changes, how.needs(ident, wanted), not_whole)
 
 
 def merge(step: Step, journal: Journal, cloudflare: Cloudflare, source: Source, say: Say) -> list[str]:

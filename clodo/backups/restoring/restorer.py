@@ -323,7 +323,7 @@ class Restorer:
             items=int(noted["items"]),
             expired=int(noted.get("expired", 0)),
             seconds=float(noted["seconds"]),
-            bookmark_before=noted.get("before"),
+            bookmark_before=noted.get("before") if step.kind is Kind.D1 else None,
             targets=step.targets,
             notes=tuple(noted.get("notes", ())),
         )

@@ -152,8 +152,8 @@ class WorkerCode:
             # Cloudflare's answer may carry the id of a database under two names.
             found.pop("database_id", None)
             found[_REFERENCES[str(binding["type"])][1]] = names.get(reference) or reference[1]
-        if self._is_own_object(binding):
-            # The namespace went with the Worker; its class is enough to find the new one.
+        if binding.get("type") == "durable_object_namespace" and "class_name" in binding:
+            # The namespace went with its Worker; the class is enough to find the new one.
             found.pop("namespace_id", None)
         return found
 

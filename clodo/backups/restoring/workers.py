@@ -280,7 +280,8 @@ def _lines(name: str, there: Any, wanted: Any) -> Iterator[str]:
 def _code_notes(wanted: State, there: State) -> Iterator[str]:
     upload: WorkerCode = wanted["upload"]
     if upload.rebound:
-        yield f"its bindings {', '.join(upload.rebound)} lead to what this restore brings back"
+        names = ", ".join(upload.rebound)
+        yield f"its bindings {names} lead to what this restore brings back; the config follows by --rebind"
     if upload.object_classes:
         names = ", ".join(upload.object_classes)
         is_new = there["values"]["code"] is None
