@@ -15,9 +15,8 @@ from clodo.ledger.identifiers import new_identifier
 from clodo.ledger.owners import Owner
 from clodo.ledger.secret_records import RotationRecord, RotationState
 from clodo.logs import register_secret
-from clodo.releases.addresses import addresses_of
-from clodo.releases.desired import triggers_of
 from clodo.releases.releasing import Wish
+from clodo.releases.resolving import addresses_as_configured
 from clodo.releases.rollout import Rollout
 from clodo.releases.site import Site
 from clodo.releases.smoke import Edge
@@ -153,9 +152,7 @@ def _hostname_for(site: Site, target: Target, probe: Probe) -> str:
     Raises:
         BadConfiguration: Nowhere.
     """
-    account, config = site.account_of(target), site.workspace.effective(target)
-    wanted = triggers_of(config, account.zones if config.routes else ())
-    addresses = addresses_of(wanted, config.worker_name, account.subdomain)
+    addresses = addresses_as_configured(site, target)
     found = next((address.hostname for address in addresses if address.serves(probe.path)), None)
     if found is None:
         place = site.workspace.portfolio.place_of("services", target.service, "rotation")

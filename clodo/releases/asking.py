@@ -14,6 +14,40 @@ from clodo.releases.smoke import UNDECLARED, Place, Result, SmokeTester, Verdict
 from clodo.releases.triggers import Triggers
 from clodo.workspace.portfolio import SmokeTest
 
+NOWHERE = "it has no preview URL, and no route, domain or workers.dev address leads to it"
+
+
+def hint_to_be_asked(desired: Desired, *, is_first: bool) -> str:
+    """Return what to change so that somebody can ask the Worker of *desired* before its users do."""
+    if not is_first:
+        switch = "workers_dev" if desired.config.own_object_classes else "preview_urls"
+        return (
+            "Name a service that passes requests on to it:"
+            f' smoke_tests_through = "…" under [services.{desired.target.service}] in portfolio.toml. Or say {switch} ='
+            " true in the wrangler config and switch that on in the dashboard, once: a release sets triggers last."
+        )
+    if desired.config.own_object_classes:
+        return (
+            "Workers that implement Durable Objects have no preview URLs: give it a route or workers_dev = true, at"
+            " least for its first release; or deploy it once with `wrangler deploy`, which `clodo deploy` then adopts."
+        )
+    return "Switch preview URLs on (preview_urls = true in the wrangler config)."
+
+
+def raise_if_nobody_can_ask_the_first(desired: Desired) -> None:
+    """
+    Refuse what would only be found out after an upload: that no request can reach the first version of a Worker.
+
+    Raises:
+        SmokeTestInconclusive: It will have neither a preview URL nor an address.
+    """
+    has_preview = desired.config.preview_urls is not False and not desired.config.own_object_classes
+    if not has_preview and not addresses_of(desired.triggers, desired.worker, account_subdomain="any"):
+        raise SmokeTestInconclusive(
+            f"{desired.target}: nobody could ask its first version: {NOWHERE}",
+            hint=hint_to_be_asked(desired, is_first=True),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Asking:
@@ -32,7 +66,7 @@ class Asking:
         """
         Return where a version without traffic answers: at its preview URL, else by a version override.
 
-        None when a first version has no preview, or when no address leads to the Worker.
+        None when a first version has no preview, or when no address leads to the Worker, be it through another one.
 
         Args:
             observed: The Worker before the release.
@@ -92,9 +126,8 @@ class Asking:
             )
         elif must_answer:
             raise SmokeTestInconclusive(
-                f"{self.desired.target}: nobody can ask the Worker whether it works: it has no preview URL, and no"
-                " route, domain or workers.dev address leads to it",
-                hint="Switch preview URLs on (preview_urls = true in the wrangler config).",
+                f"{self.desired.target}: nobody can ask the Worker whether it works: {NOWHERE}",
+                hint=hint_to_be_asked(self.desired, is_first=True),
             )
         return tuple(results)
 
@@ -117,11 +150,11 @@ class Asking:
         raise SmokeTestInconclusive(f"{self.desired.target}: {what} could not be judged by its smoke test {said}")
 
     def _addresses(self, triggers: Triggers) -> tuple[Address, ...]:
-        return addresses_of(triggers, self.desired.worker, self.account_subdomain)
+        return addresses_of(triggers, self.desired.worker, self.account_subdomain) or self.desired.through
 
     def _shows_previews(self, observed: Observed) -> bool:
-        """Versions of Workers with Durable Objects have none; a first deploy switches them on unless forbidden."""
-        if self.account_subdomain is None or self.desired.config.durable_objects:
+        """Workers that implement Durable Objects have none; a first deploy switches them on unless forbidden."""
+        if self.account_subdomain is None or self.desired.config.own_object_classes:
             return False
         if not observed.exists:
             return self.desired.config.preview_urls is not False

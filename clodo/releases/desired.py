@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from clodo.errors import AmbiguousName, BadConfiguration
+from clodo.releases.addresses import Address
 from clodo.releases.consumers import consumers_of
 from clodo.releases.triggers import Domain, Route, Triggers
 from clodo.workspace.effective_config import EffectiveConfig
@@ -58,6 +59,8 @@ class Desired:
         is_certain: False when the hash may miss an input, so that only a comparison can say "unchanged".
 
         migrations_digest: Of all migration files.
+
+        through: Addresses of another Worker, which passes smoke tests on; asked when none leads to this one.
     """
 
     target: Target
@@ -71,6 +74,7 @@ class Desired:
     input_hash: str
     is_certain: bool
     migrations_digest: str
+    through: tuple[Address, ...] = ()
 
     @property
     def inputs(self) -> dict[str, str]:

@@ -23,7 +23,7 @@ from clodo.ledger.journal import Journal, Phase
 from clodo.migrations import databases as migrations
 from clodo.migrations.contents import Contents, read_contents
 from clodo.migrations.plan import MigrationStatus
-from clodo.releases.asking import Asking
+from clodo.releases.asking import NOWHERE, Asking, hint_to_be_asked
 from clodo.releases.desired import Database, Desired
 from clodo.releases.interruption import Interruption
 from clodo.releases.observed import Observed, observe, observe_triggers, set_triggers
@@ -348,9 +348,8 @@ class Release:
         def work() -> dict[str, Any]:
             if place is None:
                 raise SmokeTestInconclusive(
-                    f"{self.target}: the new version can't be asked before it gets traffic: it has no preview URL,"
-                    " and no route, domain or workers.dev address leads to the Worker",
-                    hint="Switch preview URLs on (preview_urls = true in the wrangler config).",
+                    f"{self.target}: the new version can't be asked before it gets traffic: {NOWHERE}",
+                    hint=hint_to_be_asked(self.desired, is_first=False),
                 )
             if at_zero:
                 live = self.observed.live_version or ""

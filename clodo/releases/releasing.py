@@ -24,6 +24,7 @@ from clodo.ledger.identifiers import new_release_id
 from clodo.ledger.owners import Owner
 from clodo.ledger.releases import Release as ReleaseRow
 from clodo.ledger.releases import ReleaseKind
+from clodo.releases.asking import raise_if_nobody_can_ask_the_first
 from clodo.releases.assessment import CODE, Assessment, Standing, assess
 from clodo.releases.closer_look import Look, foreign_triggers, look_closer
 from clodo.releases.configuration import remember_configuration
@@ -203,6 +204,8 @@ def raise_if_blocked(site: Site, surveyed: Surveyed, wish: Wish) -> None:
     raise_if_forbidden(site, surveyed.target, wish)
     raise_if_insecure(site, surveyed.desired)
     _raise_if_objects_migrate(surveyed)
+    if surveyed.assessment.standing is Standing.FIRST:
+        raise_if_nobody_can_ask_the_first(surveyed.desired)
     if surveyed.look is not None:
         _raise_if_it_overwrites(surveyed.target, surveyed.look, wish)
 

@@ -9,6 +9,7 @@ from clodo.errors import BadConfiguration
 from clodo.flags.delivering import with_flags
 from clodo.ledger import fingerprints
 from clodo.migrations import digest
+from clodo.releases.addresses import Address, addresses_of
 from clodo.releases.desired import Desired, find_databases, find_namespaces, triggers_of
 from clodo.releases.site import Site
 from clodo.workspace.effective_config import EffectiveConfig
@@ -77,7 +78,32 @@ def resolve(site: Site, target: Target) -> Desired:
         input_hash=hashed.digest,
         is_certain=hashed.is_certain,
         migrations_digest=migrations_digest,
+        through=_addresses_through(site, target, settings.smoke_tests_through),
     )
+
+
+def addresses_as_configured(site: Site, target: Target) -> tuple[Address, ...]:
+    """Return where *target*'s Worker answers once it is released as it is configured."""
+    account, config = site.account_of(target), site.workspace.effective(target)
+    wanted = triggers_of(config, account.zones if config.routes else ())
+    return addresses_of(wanted, config.worker_name, account.subdomain)
+
+
+def _addresses_through(site: Site, target: Target, service: str | None) -> tuple[Address, ...]:
+    """Return the addresses of *service*'s target for the same environment and customer, or for all of them."""
+    if service is None:
+        return ()
+    wanted = [Target(service, target.environment, customer) for customer in (target.customer, None)]
+    found = next((other for other in wanted if other in site.workspace.targets), None)
+    addresses = addresses_as_configured(site, found) if found is not None else ()
+    if not addresses:
+        place = site.workspace.portfolio.place_of("services", target.service, "smoke_tests_through")
+        why = "it has no address" if found is not None else f"it is not in {target.environment}"
+        raise BadConfiguration(
+            f"{place}: no smoke test of {target} can go through {service}: {why}",
+            hint=f"Give {service} a route, a domain or workers_dev = true there, or name another service.",
+        )
+    return addresses
 
 
 def digest_of_migrations(config: EffectiveConfig) -> str:

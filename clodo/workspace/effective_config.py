@@ -271,6 +271,16 @@ class EffectiveConfig:
         return self.workers_dev if self.workers_dev is not None else not self.routes
 
     @property
+    def own_object_classes(self) -> frozenset[str]:
+        """The Durable Object classes that the Worker implements itself; those of others that it uses are left out."""
+        own = {item.class_name for item in self.durable_objects if item.script_name in (None, self.worker_name)}
+        for step in self.durable_object_migrations:
+            moved = [*step.get("renamed_classes", ()), *step.get("transferred_classes", ())]
+            own -= {*step.get("deleted_classes", ()), *(item["from"] for item in step.get("renamed_classes", ()))}
+            own |= {*step.get("new_classes", ()), *step.get("new_sqlite_classes", ()), *(item["to"] for item in moved)}
+        return frozenset(own)
+
+    @property
     def binding_names(self) -> tuple[str, ...]:
         """Every name in the Worker's ``env``, secrets excepted, sorted."""
         names = [

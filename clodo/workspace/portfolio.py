@@ -274,6 +274,9 @@ class ServiceSettings(_Section):
 
         smoke_tests: Asked of every new version, in this order.
 
+        smoke_tests_through: Service whose address the smoke tests are sent to when none leads to this one's Worker; it
+            passes them on over a service binding, headers and all.
+
         on_failure: What an undo does beyond traffic and triggers.
 
         way_back_hours: So long after a release its way back to the version before stays open: until then contract
@@ -289,9 +292,16 @@ class ServiceSettings(_Section):
     build: Annotated[str, AfterValidator(_command)] | Literal[False] | None = None
     secrets: Annotated[tuple[Annotated[str, AfterValidator(_secret_name)], ...], Field(strict=False)] = ()
     smoke_tests: Annotated[tuple[SmokeTest, ...], Field(strict=False)] = ()
+    smoke_tests_through: str | None = None
     on_failure: OnFailure = Field(default_factory=OnFailure)
     way_back_hours: Annotated[float, Field(ge=0, strict=False)] = 24.0
     rotation: dict[Annotated[str, AfterValidator(_secret_name)], Rotation] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _knows_what_to_ask_through_others(self) -> ServiceSettings:
+        if self.smoke_tests_through is not None and not self.smoke_tests:
+            raise ValueError("smoke_tests_through needs smoke_tests, which say what the other service passes on")
+        return self
 
 
 class Waiver(_Section):

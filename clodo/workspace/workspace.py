@@ -251,6 +251,10 @@ def _raise_if_services_are_unknown(portfolio: Portfolio, services: tuple[Service
             if needed not in names:
                 what = f'no service is called "{needed}"{did_you_mean(needed, names)}'
                 raise portfolio.error("services", section, "needs", index, what=what)
+        through = settings.smoke_tests_through
+        if through is not None and (through == section or through not in names):
+            what = f'no other service is called "{through}"{did_you_mean(through, names)}'
+            raise portfolio.error("services", section, "smoke_tests_through", what=what)
 
 
 def _raise_if_workers_clash(portfolio: Portfolio, effective: Mapping[Target, EffectiveConfig]) -> None:

@@ -22,7 +22,7 @@ def main(words: list[str]) -> int:
     root = account.removesuffix("/workers")
     _call("GET", f"{account}/services/{worker}")
     secrets = json.loads(_read(options["--secrets-file"])) if "--secrets-file" in options else {}
-    content_type, form = _form(config, secrets)
+    content_type, form = _form(config, secrets, is_first="versions" not in words)
     if "versions" in words:
         _call("GET", f"{root}{scripts}/secrets")
         ended = _call("POST", f"{root}{scripts}/versions?bindings_inherit=strict", form, content_type)
@@ -34,7 +34,7 @@ def main(words: list[str]) -> int:
     return 0 if ended else 1
 
 
-def _form(config: dict[str, Any], secrets: dict[str, str]) -> tuple[str, bytes]:
+def _form(config: dict[str, Any], secrets: dict[str, str], *, is_first: bool) -> tuple[str, bytes]:
     main = config["main"]
     bindings = [{"type": "version_metadata", "name": config["version_metadata"]["binding"]}]
     bindings += [
@@ -45,6 +45,10 @@ def _form(config: dict[str, Any], secrets: dict[str, str]) -> tuple[str, bytes]:
         {"type": "d1", "name": database["binding"], "id": database["database_id"]}
         for database in config.get("d1_databases", ())
     ]
+    bindings += [
+        {"type": "durable_object_namespace", "name": binding["name"], "class_name": binding["class_name"]}
+        for binding in config.get("durable_objects", {}).get("bindings", ())
+    ]
     bindings += [{"type": "secret_text", "name": name, "text": text} for name, text in secrets.items()]
     metadata = {
         "main_module": "index.js",
@@ -52,6 +56,9 @@ def _form(config: dict[str, Any], secrets: dict[str, str]) -> tuple[str, bytes]:
         "compatibility_date": config["compatibility_date"],
         "keep_bindings": ["secret_text", "secret_key"],
     }
+    if is_first and config.get("migrations"):
+        steps = [{name: value for name, value in step.items() if name != "tag"} for step in config["migrations"]]
+        metadata["migrations"] = {"new_tag": config["migrations"][-1]["tag"], "steps": steps}
     boundary = "quick-upload-boundary"
     parts = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="metadata"\r\n\r\n{json.dumps(metadata)}\r\n'

@@ -90,7 +90,7 @@ def test_an_empty_file_is_the_default(tmp_path: Path):
         (
             '[services.api]\n\n[[services.api.smoke_test]]\npath = "/"\n',
             ':3: unknown key "smoke_test" (did you mean "smoke_tests"?)',
-            "build, environments, install, needs, on_failure, rotation, secrets, smoke_tests",
+            "build, environments, install, needs, on_failure, rotation, secrets, smoke_tests, smoke_tests_through",
         ),
         (
             "[service.api]\n",

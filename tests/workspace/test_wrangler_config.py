@@ -113,6 +113,7 @@ def test_the_top_level_is_read_whole(tmp_path: Path):
     (service,) = api.services
     assert (service.binding, service.service, service.entrypoint) == ("AUTH", "auth", "Tokens")
     assert api.durable_objects[0].class_name == "Room"
+    assert api.own_object_classes == {"Room"}
     assert api.durable_object_migrations[0]["tag"] == "v1"
     assert api.queue_producers[0].queue == "jobs"
     assert api.queue_consumers[0].settings == {"max_batch_size": 5}
@@ -284,3 +285,21 @@ def test_of_several_configs_wranglers_choice_is_read(tmp_path: Path):
     write(tmp_path, {"wrangler.json": text})
     assert find_config(tmp_path) == tmp_path / "wrangler.json"
     assert find_config(tmp_path / "src") is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "classes"),
+    [
+        ("", set()),
+        ('new_classes = ["A"]\nnew_sqlite_classes = ["B"]', {"A", "B"}),
+        ('new_classes = ["A"]\n[[migrations]]\ntag = "v2"\ndeleted_classes = ["A"]', set()),
+        ('new_classes = ["A"]\n[[migrations]]\ntag = "v2"\nrenamed_classes = [{ from = "A", to = "C" }]', {"C"}),
+        ('transferred_classes = [{ from = "X", from_script = "other", to = "D" }]', {"D"}),
+    ],
+)
+def test_a_workers_own_object_classes_are_those_it_implements(tmp_path, steps, classes):
+    """Made, renamed and taken over by migrations, less what was deleted; a binding to another Worker's is none."""
+    text = 'name = "api"\nmain = "index.js"\n[[durable_objects.bindings]]\nname = "ROOMS"\nclass_name = "Room"\n'
+    text += f'script_name = "rooms"\n[[migrations]]\ntag = "v1"\n{steps}\n'
+
+    assert effective(tmp_path, text).own_object_classes == classes
