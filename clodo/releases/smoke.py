@@ -288,12 +288,14 @@ class SmokeTester:
             else:
                 with self._open_tail(probe) as tail:
                     response = self._send(test, place, headers)
-                    answered_by = self._seen_by(tail, probe)
+                    # Where no Worker answered no event will come.
+                    answered_by = None if _is_unserved(response) else self._seen_by(tail, probe)
                 proof = "a tail event"
         except (httpx.TransportError, CloudflareUnavailable) as error:
             return Verdict.INCONCLUSIVE, f"no answer: {type(error).__name__}", False
-        if place.is_preview and response.status_code in (404, 522, 530) and _is_from_the_edge(response):
-            return Verdict.INCONCLUSIVE, f"the preview URL is not served yet (answered {response.status_code})", False
+        if (place.is_preview or by_tail) and _is_unserved(response):
+            what = "the preview URL" if place.is_preview else "it"
+            return Verdict.INCONCLUSIVE, f"{what} is not served yet (answered {response.status_code})", False
         if answered_by is None and place.twin is not None and self._is_same_at(place.twin, test, response):
             answered_by, proof = place.version_id, "being the very bytes that its preview URL gives"
         if answered_by is None:
@@ -341,9 +343,10 @@ def _delays() -> Iterator[float]:
         yield RETRY_DELAYS[-1]
 
 
-def _is_from_the_edge(response: httpx.Response) -> bool:
-    """Cloudflare's own pages for a hostname that no Worker serves carry this header or an error 10xx text."""
-    return "error code: 10" in response.text or "nothing here yet" in response.text.lower()
+def _is_unserved(response: httpx.Response) -> bool:
+    """Say whether it is Cloudflare's own page for a hostname that no Worker serves: one of these, or an error 10xx."""
+    is_page = "error code: 10" in response.text or "nothing here yet" in response.text.lower()
+    return response.status_code in (404, 522, 530) and is_page
 
 
 def worst(results: Iterable[Result]) -> Verdict:

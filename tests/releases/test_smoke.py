@@ -59,6 +59,7 @@ class Cloud:
     def __init__(self, answer: Answer, *, tail_names: str | None = None, tail_fails: bool = False) -> None:
         self.requests: list[httpx.Request] = []
         self.probes: list[str] = []
+        self.awaited = 0
         self._answer = answer
         self._tail_names = tail_names
         self._tail_fails = tail_fails
@@ -86,6 +87,7 @@ class Cloud:
 
     def receive(self, timeout: timedelta) -> TailEvent | None:
         """Show the last request, as the tail does."""
+        self.awaited += 1
         if self._tail_names is None:
             return None
         event = {"request": {"headers": {PROBE_HEADER: self.probes[-1]}}}
@@ -125,6 +127,27 @@ def test_a_tail_event_proves_an_answer_that_names_nothing():
 
     assert (result.verdict, result.reason) == (Verdict.PASSED, "proven by a tail event")
     assert cloud.requests[0].headers[PROBE_HEADER] == cloud.probes[0]
+
+
+def test_no_event_is_awaited_where_no_worker_is_served():
+    """Cloudflare's own page proves nothing and needs no tail; it is asked again at once, until a Worker answers."""
+    pages = [httpx.Response(404, text="<title>There is nothing here yet</title>"), httpx.Response(200)]
+    cloud = Cloud(lambda request: pages[min(len(cloud.requests), 2) - 1], tail_names=NEW)
+
+    (result,) = cloud.tester().run([BY_TAIL], Place(HOST, NEW))
+
+    assert result.verdict is Verdict.PASSED
+    assert (len(cloud.requests), cloud.awaited) == (2, 1)
+
+
+def test_an_address_that_stays_unserved_is_named_so():
+    """After the patience it is inconclusive, and the reason says what was found."""
+    cloud = Cloud(lambda request: httpx.Response(530, text="error code: 1016"), tail_names=NEW)
+
+    (result,) = cloud.tester().run([BY_TAIL], Place(HOST, NEW))
+
+    assert (result.verdict, result.reason) == (Verdict.INCONCLUSIVE, "it is not served yet (answered 530)")
+    assert cloud.awaited == 0
 
 
 def test_an_event_of_somebody_elses_request_proves_nothing():
