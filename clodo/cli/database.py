@@ -235,11 +235,13 @@ def rollback(
     Exit status: 0 done (or shown, with --dry-run), 1 failed and left nothing, 2 usage, 4 declined, or migrated since
     it was shown, 10 no such target, database or way back, 11 locked, 12 not authorised, 75 try later.
     """
-    from clodo.releases.database_rollback_plan import RollbackPlan, Way
+    from clodo.releases.database_rollback_plan import RollbackPlan, Wanted, Way, raise_if_impossible
 
     loaded = open_workspace(context, workspace)
     found = loaded.find(target)
     moment = _moment(at)
+    way = Way.TIME_TRAVEL if time_travel else None
+    raise_if_impossible(Wanted(database, to, way, bookmark, moment), datetime.now(UTC))
     question = f"Take this back in {found}?"
     if not dry_run and not yes:
         raise_if_nobody_can_be_asked(question)
@@ -248,7 +250,7 @@ def rollback(
         "workspace": str(loaded.root),
         "database": database,
         "to": to,
-        "way": Way.TIME_TRAVEL if time_travel else None,
+        "way": way,
         "bookmark": bookmark,
         "at": moment,
         "reason": reason,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from clodo.errors import OutcomeUnknown, PlanIsStale, VerificationFailed
+from clodo.errors import ApiRefused, NoWayBack, OutcomeUnknown, PlanIsStale, VerificationFailed
 from clodo.ledger.owners import Owner
 from clodo.migrations.drift import schema_of
 from clodo.migrations.losses import count_rows
@@ -65,6 +65,8 @@ def roll_back_database(
 
         VerificationFailed: The database still remembers them.
 
+        NoWayBack: Cloudflare refuses to go there; nothing was changed.
+
         OutcomeUnknown: No answer came; the message names the bookmark of before.
     """
     account = site.account_of(target)
@@ -115,6 +117,11 @@ def _carry_out(site: Site, cloudflare: Cloudflare, known: Known, plan: RollbackP
                 f"{plan.database}: Cloudflare was asked to go back to {plan.bookmark} and did not answer; before it the"
                 f" database was at {plan.now}",
                 hint=f"Look at the database. To go forward again: --bookmark {plan.now}.",
+            ) from error
+        except ApiRefused as error:
+            raise NoWayBack(
+                f"{plan.database} can't go to {plan.bookmark}: {error.message}; nothing was changed",
+                hint="Look whose bookmark it is, and how old: Time Travel goes back 30 days (7 on the free plan).",
             ) from error
     stored = read_stored(d1, plan.database_id, binding.migrations_table)
     left = [row.name for row in stored.applied if row.name in plan.names]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from clodo.errors import AmbiguousName, BadUsage, DatabaseNotFound, NoWayBack
+from clodo.errors import AmbiguousName, ApiRefused, BadUsage, DatabaseNotFound, NoWayBack
 from clodo.migrations import AppliedRow, Schema
 from clodo.migrations.drift import replayed, schema_of
 from clodo.migrations.files import find_migrations
@@ -23,6 +24,14 @@ from clodo.workspace.targets import Target
 
 if TYPE_CHECKING:
     from clodo.cloudflare.client import Cloudflare
+    from clodo.cloudflare import d1 as databases
+
+BOOKMARK = re.compile(r"[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{32}")
+"""
+How Cloudflare writes a bookmark; sorted as text, they are sorted by time.
+
+Source: https://developers.cloudflare.com/d1/reference/time-travel/
+"""
 
 
 class Way(StrEnum):
@@ -89,11 +98,12 @@ class RollbackPlan:
 
     def describe(self) -> tuple[str, ...]:
         """Return what a person must know before saying yes, one sentence each."""
-        names = ", ".join(self.names) or "no migration"
+        names = ", ".join(self.names)
         if self.way is Way.DOWN_FILES:
             first = f"{self.database}: runs the down files of {names}."
         else:
-            first = f"{self.database}: goes back in time to bookmark {self.bookmark}, before {names}."
+            before = f", before {names}" if names else ""
+            first = f"{self.database}: goes back in time to bookmark {self.bookmark}{before}."
         if self.way is Way.TIME_TRAVEL and self.bookmark == self.now:
             return first, "Nothing was written since; nothing is lost."
         lost = [f"Lost: {phrase}." for phrase in self.losses]
@@ -113,6 +123,29 @@ class RollbackPlan:
             "unknown": list(self.unknown),
             "fingerprint": self.fingerprint,
         }
+
+
+def raise_if_impossible(wanted: Wanted, now: datetime) -> None:
+    """
+    Refuse what can't be meant, whatever the database holds; no request is made.
+
+    Raises:
+        BadUsage: Several ways at once, a bookmark that is none, or a moment that is yet to come.
+    """
+    moments = [item for item in (wanted.bookmark, wanted.at) if item is not None]
+    if len(moments) > 1 or (moments and (wanted.to is not None or wanted.way is Way.DOWN_FILES)):
+        raise BadUsage("one way back at a time", hint="Give one of --to, --bookmark and --at.")
+    if wanted.bookmark is not None and not BOOKMARK.fullmatch(wanted.bookmark):
+        raise BadUsage(
+            f'--bookmark: "{wanted.bookmark[:60].strip()}" is no bookmark of Time Travel',
+            hint="One looks like 00000085-0000024c-00004c6d-8e61117bf38d7adb71b934ebbf891683; each rollback says the"
+            " one that leads forward again. A moment is given with --at.",
+        )
+    if wanted.at is not None and wanted.at > now:
+        raise BadUsage(
+            f"--at: {wanted.at.isoformat()} is yet to come; it is {now.isoformat(timespec='seconds')}",
+            hint="A moment without a time zone is UTC.",
+        )
 
 
 def plan_rollback(site: Site, target: Target, wanted: Wanted) -> RollbackPlan:
@@ -151,12 +184,10 @@ def find_database(site: Site, target: Target, name: str | None) -> Known:
 
 def draw_plan(cloudflare: Cloudflare, target: Target, known: Known, wanted: Wanted) -> RollbackPlan:
     """Do what `plan_rollback` does for a database that was found."""
-    moments = [item for item in (wanted.bookmark, wanted.at) if item is not None]
-    if len(moments) > 1 or (moments and (wanted.to is not None or wanted.way is Way.DOWN_FILES)):
-        raise BadUsage("one way back at a time", hint="Give one of --to, --bookmark and --at.")
+    raise_if_impossible(wanted, cloudflare.clock.now())
     database_id = known.database.database_id
     now = cloudflare.d1.bookmark(database_id)
-    if moments:
+    if wanted.bookmark is not None or wanted.at is not None:
         return _plan_travel(cloudflare, target, known, wanted, now, names=None)
     names = _names_after(known, wanted.to)
     if wanted.way is Way.TIME_TRAVEL:
@@ -189,13 +220,19 @@ def _plan_travel(
     applied = known.status.applied
     unknown: list[str] = []
     if names is not None:
-        bookmark = d1.bookmark(database_id, at=_moment_before(d1, known, names[-1]))
+        bookmark = _bookmark_at(d1, known, _moment_before(d1, known, names[-1]))
     elif wanted.at is not None:
-        bookmark = d1.bookmark(database_id, at=wanted.at)
+        bookmark = _bookmark_at(d1, known, wanted.at)
         begun = _moments(d1, known)
         names = tuple(row.name for row in reversed(applied) if row.name in begun and begun[row.name] >= wanted.at)
     else:
         bookmark, names = wanted.bookmark or "", ()
+        if bookmark > now:
+            raise NoWayBack(
+                f"{known.database.name} was never at {bookmark}: it is at {now}, and that one would be later",
+                hint="Look whose bookmark it is.",
+            )
+        unknown.append("Whether it ever was at that bookmark is told by Cloudflare only when it is to go there.")
         unknown.append("Which migrations were applied since that bookmark can't be told beforehand.")
     if bookmark == now:
         return _as_plan(target, known, Way.TIME_TRAVEL, (), bookmark, now, Losses({}, {}), ())
@@ -213,19 +250,30 @@ def _plan_travel(
     return _as_plan(target, known, Way.TIME_TRAVEL, tuple(names), bookmark, now, losses, tuple(unknown))
 
 
+def _bookmark_at(d1: databases.D1, known: Known, moment: datetime) -> str:
+    try:
+        return d1.bookmark(known.database.database_id, at=moment)
+    except ApiRefused as error:
+        raise NoWayBack(
+            f"{known.database.name}: Time Travel doesn't reach {moment.isoformat()}: {error.message}",
+            hint="It goes back 30 days (7 on the free plan), and not before the database was made. Older than that is"
+            " what snapshots hold: `clodo backup list`.",
+        ) from error
+
+
 def _schema_without(known: Known, applied: Sequence[AppliedRow], names: Sequence[str]) -> Schema | None:
     files = find_migrations(known.binding.migrations_folder, known.binding.migrations_pattern or "*.sql")
     kept = {row.name for row in applied} - set(names)
     return replayed([file for file in files if file.name in kept])
 
 
-def _moments(d1: Any, known: Known) -> dict[str, datetime]:
+def _moments(d1: databases.D1, known: Known) -> dict[str, datetime]:
     """Return when each migration was applied, as far as we recorded it, to the millisecond."""
     rows = d1.query(known.database.database_id, f"SELECT name, applied_at FROM {RECORD_TABLE}", only_reads=True)  # noqa: S608
     return {str(row["name"]): datetime.fromisoformat(str(row["applied_at"])).astimezone(UTC) for row in rows[0].results}
 
 
-def _moment_before(d1: Any, known: Known, name: str) -> datetime:
+def _moment_before(d1: databases.D1, known: Known, name: str) -> datetime:
     if known.status.applied and all(row.sha256 is None for row in known.status.applied if row.name == name):
         raise NoWayBack(
             f"{known.database.name}: {name} was applied by wrangler, so nobody knows the moment before it",

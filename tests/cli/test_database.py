@@ -274,7 +274,7 @@ def test_a_rollback_in_time_says_what_it_loses_and_how_to_go_forward(fleet):
 
 @pytest.mark.exhaustive
 def test_two_ways_back_at_once_are_refused(fleet):
-    """A moment and a file can't both be meant, and a moment must be one."""
+    """A moment and a file can't both be meant; a moment must be one, and a bookmark too."""
     fleet.write("staging", x0001_orders=ORDERS)
     fleet.make("staging")
     fleet.told("database", "migrate", "api")
@@ -283,8 +283,11 @@ def test_two_ways_back_at_once_are_refused(fleet):
         "database", "rollback", "api", "--to", "0001_orders.sql", "--at", "2026-01-01", "--dry-run", status=2
     )
     _, none = fleet.says("database", "rollback", "api", "--at", "yesterday", "--dry-run", status=2)
+    _, no_bookmark = fleet.says("database", "rollback", "api", "--bookmark", "zz", "--dry-run", status=2)
     _, nothing = fleet.says("database", "rollback", "api", "--to", "0001_orders.sql", "--dry-run", status=10)
 
     assert "one way back at a time" in two
     assert "is no moment" in none
+    assert '--bookmark: "zz" is no bookmark' in no_bookmark
+    assert "Try: One looks like" in no_bookmark
     assert "nothing to take back" in nothing

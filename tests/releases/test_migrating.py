@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from clodo.errors import DatabaseNotFound, MigrationFailed, OutcomeUnknown, PlanIsStale, Refused, ReleaseFailed
+from clodo.errors import (
+    BadUsage,
+    DatabaseNotFound,
+    MigrationFailed,
+    NoWayBack,
+    OutcomeUnknown,
+    PlanIsStale,
+    Refused,
+    ReleaseFailed,
+)
 from clodo.migrations import Which
 from clodo.releases.database_creation import create_databases
 from clodo.releases.database_rollback import roll_back_database
-from clodo.releases.database_rollback_plan import Wanted, Way, plan_rollback
+from clodo.releases.database_rollback_plan import Wanted, Way, plan_rollback, raise_if_impossible
 from clodo.releases.migrating import Choice, migrate_target, rehearse_target
 from clodo.releases.outcome import Ending
 
@@ -162,6 +172,52 @@ def test_a_rollback_that_was_approved_for_another_state_is_refused(stage):
     with stage.ledger() as ledger:
         actions = [row.action for row in ledger.audit.list(subject=TARGET)]
     assert [action for action in actions if "rol" in action] == ["database-rolled-back", "database-rollback-begun"]
+
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+BOOKMARK = "00000085-0000024c-00004c6d-8e61117bf38d7adb71b934ebbf891683"
+
+
+@pytest.mark.parametrize(
+    "bookmark",
+    ["zz", "", "first-primary", BOOKMARK[:-1], BOOKMARK.upper(), f" {BOOKMARK}", f"{BOOKMARK}\n", "2026-01-31"],
+)
+def test_what_is_no_bookmark_is_refused_without_a_request(bookmark):
+    """Its form alone says so; the option, the text and what one looks like are told."""
+    with pytest.raises(BadUsage, match=r"--bookmark: .* is no bookmark") as refused:
+        raise_if_impossible(Wanted(bookmark=bookmark), NOON)
+
+    assert BOOKMARK in (refused.value.hint or "")
+    assert refused.value.exit_code == 2
+
+
+def test_a_moment_that_is_yet_to_come_is_refused_without_a_request():
+    """Nobody goes back to tomorrow; today is fine, and so is a bookmark."""
+    raise_if_impossible(Wanted(at=NOON), NOON)
+    raise_if_impossible(Wanted(bookmark=BOOKMARK), NOON)
+
+    with pytest.raises(BadUsage, match=r"--at: 2026-11-21T12:00:00\+00:00 is yet to come"):
+        raise_if_impossible(Wanted(at=NOON + timedelta(days=1)), NOON)
+
+
+def test_moments_and_bookmarks_out_of_reach_are_no_way_back(stage):
+    """A moment before the database was made, a bookmark later than now, and one that it never had change nothing."""
+    migrate(stage)
+    before_all = "00000000-00000000-00004c6d-8e61117bf38d7adb71b934ebbf891683"
+    with stage.site() as site:
+        target = site.workspace.find(TARGET)
+
+        with pytest.raises(NoWayBack, match="Time Travel doesn't reach 2020-01-01"):
+            plan_rollback(site, target, Wanted(at=datetime(2020, 1, 1, tzinfo=UTC)))
+        with pytest.raises(NoWayBack, match="was never at ffffffff"):
+            plan_rollback(site, target, Wanted(bookmark=f"ffffffff{BOOKMARK[8:]}"))
+        plan = plan_rollback(site, target, Wanted(bookmark=before_all))
+        with pytest.raises(NoWayBack, match=r"Invalid bookmark: .*; nothing was changed"):
+            roll_back_database(site, target, Wanted(bookmark=before_all), approved=plan.fingerprint)
+
+    assert plan.describe()[0] == f"{DATABASE}: goes back in time to bookmark {before_all}."
+    assert any("told by Cloudflare only when" in sentence for sentence in plan.unknown)
+    assert stage.applied == ["0001_orders.sql"]
 
 
 @pytest.mark.exhaustive
