@@ -23,8 +23,8 @@ from clodo.releases.site import Site
 from clodo.workspace.targets import Target
 
 if TYPE_CHECKING:
-    from clodo.cloudflare.client import Cloudflare
     from clodo.cloudflare import d1 as databases
+    from clodo.cloudflare.client import Cloudflare
 
 BOOKMARK = re.compile(r"[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{32}")
 """
