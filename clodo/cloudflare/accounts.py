@@ -6,7 +6,7 @@ import builtins
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from clodo.cloudflare.api import fill
+from clodo.cloudflare.calls import fill
 from clodo.cloudflare.model import Model
 from clodo.cloudflare.refusals import Missing
 from clodo.errors import NotFound

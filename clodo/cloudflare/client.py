@@ -10,7 +10,7 @@ from typing import Self
 import httpx
 
 from clodo.cloudflare.accounts import Accounts
-from clodo.cloudflare.api import ANSWERS_WITHIN, Api, Guard, Wire
+from clodo.cloudflare.api import Api
 from clodo.cloudflare.breaker import Breakers
 from clodo.cloudflare.budget import Budget, Lane
 from clodo.cloudflare.certificates import Certificates
@@ -27,11 +27,13 @@ from clodo.cloudflare.routes import Routes
 from clodo.cloudflare.schedules import Schedules
 from clodo.cloudflare.scripts import Scripts
 from clodo.cloudflare.secrets import Secrets
+from clodo.cloudflare.sending import Guard, Sending
 from clodo.cloudflare.settings import Settings
 from clodo.cloudflare.subdomains import Subdomains
 from clodo.cloudflare.tails import Tails
 from clodo.cloudflare.user import User
 from clodo.cloudflare.versions import Versions
+from clodo.cloudflare.wire import ANSWERS_WITHIN, Wire
 from clodo.cloudflare.workers import Workers
 from clodo.cloudflare.zones import Zones
 
@@ -93,7 +95,7 @@ class Cloudflare:
             transport=transport,
             answers_within=answers_within,
         )
-        self._api = Api(wire, account_id, lane=lane, guard=guard, patience=patience)
+        self._api = Api(Sending(wire, lane=lane, guard=guard, patience=patience), account_id)
         self._owns_wire = True
 
     @property

@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from clodo.cloudflare.api import fill
+from clodo.cloudflare.calls import fill
 from clodo.cloudflare.model import Model
 from clodo.cloudflare.refusals import Missing
 from clodo.errors import ZoneNotFound

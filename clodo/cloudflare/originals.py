@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from clodo.cloudflare.api import fill
+from clodo.cloudflare.calls import fill
 from clodo.cloudflare.refusals import Missing
 from clodo.cloudflare.scripts import worker_missing
 from clodo.errors import ZoneNotFound

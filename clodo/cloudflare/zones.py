@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 from typing import TYPE_CHECKING
 
-from clodo.cloudflare.api import fill
+from clodo.cloudflare.calls import fill
 from clodo.cloudflare.model import Model
 from clodo.cloudflare.refusals import Missing
 from clodo.errors import AmbiguousName, ZoneNotFound

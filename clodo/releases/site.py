@@ -11,11 +11,11 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from clodo.cloudflare.api import ANSWERS_WITHIN
 from clodo.cloudflare.breaker import Breakers
 from clodo.cloudflare.budget import Budget, Lane, UnlimitedBudget
 from clodo.cloudflare.client import Cloudflare
 from clodo.cloudflare.clock import SYSTEM_CLOCK, Clock
+from clodo.cloudflare.wire import ANSWERS_WITHIN
 from clodo.errors import AmbiguousName, BadConfiguration, DatabaseNotFound, NamespaceNotFound
 from clodo.ledger import fingerprints
 from clodo.logs import register_secret
