@@ -9,7 +9,7 @@ import pytest
 from clodo.backups.manifest import Kind
 from clodo.backups.restoring.plan import Wish
 from clodo.backups.vault import Vault
-from clodo.errors import NotAuthorised, SnapshotDamaged, UndoIncomplete, VaultUnavailable
+from clodo.errors import ClodoError, NotAuthorised, SnapshotDamaged, UndoIncomplete, VaultUnavailable
 from tests.backups.r2.test_buckets import bucket
 from tests.backups.r2.test_restoring_buckets import change, objects
 from tests.backups.restores import everything, keys, restorer
@@ -91,26 +91,47 @@ def test_a_restore_in_place_that_meets_a_bad_vault_leaves_all_as_it_was(bucket, 
     assert check(bucket, vault, "cut off", 25, True) is not None
 
 
-def test_a_vault_that_stays_away_is_said_and_the_restore_goes_on_later(bucket, vault):
-    """Objects were overwritten, and neither they nor those from before can be read: the safety snapshot is named."""
+@pytest.fixture
+def away(bucket, vault):
+    """A restore of a bucket in place, at whose second write the vault goes away for good; gives what does it."""
     before = objects(bucket, "pictures")
-    manifest = bucket.back_up(vault, kinds=[Kind.R2])
-    change(bucket)
-    wish = Wish(snapshot=manifest.id, only=("r2/pictures",), in_place=True)
+    armed = []
 
-    def fail_at_first_write():
+    def go_away():
         armed.append(bucket.account.cloud.add_fault(f"^/r2/{bucket.account.account_id}/", status=500, times=None))
 
-    armed = []
-    calls = iter([lambda: None, fail_at_first_write])
-    with pytest.raises(UndoIncomplete, match="r2/pictures") as caught:
-        restorer(bucket, vault, check=lambda: next(calls, lambda: None)()).restore(wish)
-    for fault in armed:
-        bucket.account.cloud.clear_faults(fault)
+    def restore(*vaults):
+        manifest = bucket.back_up(*vaults, kinds=[Kind.R2])
+        change(bucket)
+        changed = objects(bucket, "pictures")
+        wish = Wish(snapshot=manifest.id, only=("r2/pictures",), in_place=True)
+        calls = iter([lambda: None, go_away])
+        with pytest.raises(ClodoError) as caught:
+            restorer(bucket, *vaults, check=lambda: next(calls, lambda: None)()).restore(wish)
+        for fault in armed:
+            bucket.account.cloud.clear_faults(fault)
+        return caught.value, wish, before, changed
 
-    assert "Run the same command again" in caught.value.hint
+    return restore
+
+
+def test_a_vault_that_stays_away_is_said_and_the_restore_goes_on_later(bucket, vault, away):
+    """Neither the objects nor those from before can be read: the safety snapshot is named."""
+    error, wish, before, _ = away(vault)
+
+    assert isinstance(error, UndoIncomplete)
+    assert "r2/pictures: The vault offsite can't be reached" in error.message
+    assert "Run the same command again" in error.hint
     assert restorer(bucket, vault).restore(wish).was_resumed
     assert objects(bucket, "pictures") == before
+
+
+def test_with_a_second_vault_all_is_put_back_although_the_first_stays_away(bucket, vault, away):
+    """The safety snapshot is in both: the bucket is as it was."""
+    error, _, _, changed = away(vault, Vault.open("here", str(bucket.root / "here")))
+
+    assert isinstance(error, VaultUnavailable)
+    assert objects(bucket, "pictures") == changed
 
 
 @pytest.mark.exhaustive

@@ -8,17 +8,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from clodo.backups.backups import Backups
-from clodo.backups.manifest import Exactness, Kind
+from clodo.backups.manifest import Exactness, Kind, Manifest
 from clodo.backups.restoring.carrying_out import Work, carry_out, put_back
 from clodo.backups.restoring.journal import Journal
 from clodo.backups.restoring.merging import MERGEABLE
 from clodo.backups.restoring.plan import Plan, Step, Way, Wish
 from clodo.backups.restoring.planning import Accounts, draw_journey, draw_plan
 from clodo.backups.restoring.sources import Source, source_of
+from clodo.backups.vault import Vault
 from clodo.cloudflare.budget import Lane
 from clodo.cloudflare.client import Cloudflare
 from clodo.cloudflare.clock import SYSTEM_CLOCK, Clock
-from clodo.errors import ClodoError, LockLost, Refused, UndoIncomplete
+from clodo.errors import ClodoError, LockLost, NotAuthorised, Refused, UndoIncomplete, VaultUnavailable
 from clodo.ledger import Ledger, Lock, Owner
 from clodo.workspace.workspace import Workspace
 
@@ -265,8 +266,7 @@ class Restorer:
             return held.setdefault(step.key, found.held()) if step.kind in MERGEABLE else found
 
         def safety_source(step: Step, snapshot: str) -> Source:
-            place = self._backups.vaults[0]
-            kept = self._backups.manifest(snapshot, vault=place.name)
+            place, kept = self._from_any_vault(snapshot)
             archive = kept.find(step.kind, step.account_id, str(step.there_id))
             assert archive is not None
             return source_of(place, kept, archive, self._backups.identities)
@@ -281,6 +281,16 @@ class Restorer:
             say=self._say,
             clock=self._clock,
         )
+
+    def _from_any_vault(self, snapshot: str) -> tuple[Vault, Manifest]:
+        """Return the first vault that can be read now, with the manifest."""
+        *others, last = self._backups.vaults
+        for place in others:
+            try:
+                return place, self._backups.manifest(snapshot, vault=place.name)
+            except (VaultUnavailable, NotAuthorised) as error:
+                self._say(f"{error.message}; looking into the next one")
+        return last, self._backups.manifest(snapshot, vault=last.name)
 
     def _safety(self, plan: Plan, journal: Journal, reason: str) -> str | None:
         """Take a snapshot of what is overwritten, once."""
