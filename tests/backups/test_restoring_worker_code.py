@@ -247,16 +247,21 @@ def test_a_gone_worker_with_assets_is_left_and_said_to_be_released(fleet):
         restorer(fleet).plan(Wish(snapshot=manifest.id, only=("worker/shop",)))
 
 
+def release_newer(fleet):
+    """Release other code with another secret, and take the schedule away."""
+    code = "import { DurableObject } from 'cloudflare:workers'; export class Counter extends DurableObject {}"
+    code += "; export default {fetch(request, env) { return Response.json({newer: env.API_KEY}) }}"
+    held = bindings(fleet)
+    held[-1] = held[-1] | {"text": "secret-0815"}
+    fleet.account.put_worker("shop", code, bindings=held)
+    fleet.cloudflare.schedules.put("shop", [])
+
+
 @pytest.mark.parametrize("fault", [None, ("/workers/scripts/shop/deployments", "POST"), ("/shop/schedules", "PUT")])
 def test_other_code_is_replaced_in_place_only_and_comes_back_when_that_fails(worker, fault):
     """Its secrets and Durable Objects stay; after a failure the version from before is live again."""
     manifest = worker.back_up(kinds=[Kind.WORKER])
-    newer = "import { DurableObject } from 'cloudflare:workers'; export class Counter extends DurableObject {}"
-    newer += "; export default {fetch(request, env) { return Response.json({newer: env.API_KEY}) }}"
-    held = bindings(worker)
-    held[-1] = held[-1] | {"text": "secret-0815"}
-    worker.account.put_worker("shop", newer, bindings=held)
-    worker.cloudflare.schedules.put("shop", [])
+    release_newer(worker)
     live = worker.cloudflare.deployments.current("shop").shares
     (merge,) = restorer(worker).plan(Wish(snapshot=manifest.id, only=("worker/shop",))).steps
     wanted = Wish(snapshot=manifest.id, only=("worker/shop",), in_place=True)
@@ -279,6 +284,28 @@ def test_other_code_is_replaced_in_place_only_and_comes_back_when_that_fails(wor
         assert (visit(worker)["words"], visit(worker)["secret"]) == ("Zoë", "secret-0815")
         restorer(worker).restore(Wish(snapshot=restored.safety, only=("worker/shop",), in_place=True))
         assert visit(worker) == {"newer": "secret-0815"}
+
+
+@pytest.mark.parametrize("write", [2, 3])
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_restore_of_code_in_place_that_died_goes_on_or_is_taken_back(worker, write, fails):
+    """The version was uploaded, or is live already: the rest is done, or all is as before the first try."""
+    manifest = worker.back_up(kinds=[Kind.WORKER])
+    release_newer(worker)
+    wanted = Wish(snapshot=manifest.id, only=("worker/shop",), in_place=True)
+    with pytest.raises(LockLost):
+        restorer(worker, check=die_at(write)).restore(wanted)
+    assert ("newer" in visit(worker)) == (write == 2)
+    armed = worker.account.cloud.add_fault("/shop/schedules", method="PUT", status=400, code=10021) if fails else None
+
+    if fails:
+        with pytest.raises(ApiRefused):
+            restorer(worker).restore(wanted)
+        worker.account.cloud.clear_faults(armed)
+    else:
+        assert restorer(worker).restore(wanted).was_resumed
+
+    assert (visit(worker).get("newer"), crons(worker)) == (("secret-0815", []) if fails else (None, ["0 3 * * *"]))
 
 
 class Item:
