@@ -124,6 +124,27 @@ def test_a_worker_that_is_gone_comes_back_and_answers(worker):
     assert restorer(worker).plan(Wish(snapshot=manifest.id, only=("worker/shop",))).steps[0].changes == ()
 
 
+def test_a_script_of_the_old_kind_comes_back(fleet):
+    """It is no module, and gets its bindings as globals."""
+    script = "addEventListener('fetch', event => event.respondWith(new Response(MODE)))"
+    mode = {"type": "plain_text", "name": "MODE", "text": "old"}
+    put(
+        fleet,
+        "shop",
+        [("worker", "application/javascript", script)],
+        main_module=None,
+        body_part="worker",
+        bindings=[mode],
+    )
+    fleet.cloudflare.subdomains.set("shop", enabled=True, previews_enabled=True)
+    manifest = fleet.back_up(kinds=[Kind.WORKER])
+    fleet.cloudflare.scripts.delete("shop")
+
+    restorer(fleet).restore(Wish(snapshot=manifest.id, only=("worker/shop",)))
+
+    assert fleet.account.visit(fleet.account.hostname("shop")).text == "old"
+
+
 def test_workers_that_need_each_other_come_back_in_that_order(worker):
     """One calls the other and its Durable Objects; by name it would come first, and Cloudflare would refuse it."""
     (worker.root / "api").mkdir()
