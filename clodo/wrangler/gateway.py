@@ -236,6 +236,11 @@ class Gateway:
     async def _stop(self) -> None:
         if self._runner is not None:
             await self._runner.cleanup()
+        # Calls that Cloudflare never answered; a loop that is closed over them complains into the log.
+        unanswered = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in unanswered:
+            task.cancel()
+        await asyncio.gather(*unanswered, return_exceptions=True)
 
     async def _serve(self, incoming: web.Request) -> web.Response:
         path, _, query = incoming.raw_path.partition("?")
@@ -246,6 +251,8 @@ class Gateway:
         headers = {name.lower(): value for name, value in incoming.headers.items()}
         request = Request(incoming.method, rest.removeprefix("client/v4"), query, headers, await incoming.read())
         answer: Future[Answer] = Future()
+        # Under way, it can't be cancelled: whoever answers late may still do so, and nobody listens.
+        answer.set_running_or_notify_cancel()
         # A thread of its own, and a daemon: it may wait minutes for a 429, and must not hold up our end.
         threading.Thread(target=_answer_into, args=(answer, session, request), daemon=True).start()
         return _respond(await asyncio.wrap_future(answer))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import random
@@ -544,3 +545,31 @@ def test_an_upload_is_told_without_its_preview(fake: Cloud, gateway: Gateway, as
     assert session.stored.has_preview
     assert session.stored.startup_time_ms == 7
     assert json.dumps(answer).count(TOKEN) == 0
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_call_that_is_never_answered_does_not_outlive_the_gateway(
+    budget: RecordingBudget, as_wrangler: AsWrangler, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Closed over a call that hangs, the gateway ends it, without a complaint in the log."""
+    came, may_go = threading.Event(), threading.Event()
+
+    def hang(request: httpx.Request) -> httpx.Response:
+        came.set()
+        may_go.wait(60)
+        return httpx.Response(200)
+
+    def call() -> None:
+        with pytest.raises(httpx.TransportError):
+            client.get(SERVICE)
+
+    with ThreadPoolExecutor(1) as pool:
+        with Gateway("http://127.0.0.1", TOKEN, budget=budget, transport=httpx.MockTransport(hang)) as gateway:
+            client = as_wrangler(gateway.session())
+            called = pool.submit(call)
+            assert came.wait(60)
+        called.result(60)
+        may_go.set()
+    gc.collect()
+
+    assert caplog.messages == []
