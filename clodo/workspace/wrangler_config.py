@@ -1,40 +1,25 @@
 """
 A service's wrangler config, read by wrangler's own rules.
 
-Next door: `inheritance` says what environments inherit, `effective_config` holds the result.
+Next door: `inheritance` says what environments inherit, `config_section` reads values, `config_bindings` and
+`config_triggers` the parts that are made of them, `effective_config` holds the result.
 """
 
 from __future__ import annotations
 
 import datetime
-import os.path
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from clodo.errors import BadConfiguration
-from clodo.workspace import inheritance
+from clodo.workspace import config_bindings, config_triggers
+from clodo.workspace.config_section import Section, absolute
 from clodo.workspace.documents import Document, KeyPath, read_document
-from clodo.workspace.effective_config import (
-    DEFAULT_MIGRATIONS_FOLDER,
-    DEFAULT_MIGRATIONS_TABLE,
-    AssetsBinding,
-    BucketBinding,
-    BuildCommand,
-    DatabaseBinding,
-    DurableObjectBinding,
-    EffectiveConfig,
-    NamespaceBinding,
-    OtherBinding,
-    QueueConsumer,
-    QueueProducer,
-    Route,
-    ServiceBinding,
-    WorkflowBinding,
-)
+from clodo.workspace.effective_config import BuildCommand, EffectiveConfig
 
 # The order in which wrangler looks for them.
 FILE_NAMES = ("wrangler.json", "wrangler.jsonc", "wrangler.toml")
@@ -42,29 +27,6 @@ PRODUCTION = "production"
 
 _WORKER_NAME = re.compile(r"[a-z0-9_][a-z0-9_-]*")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_LISTS_OF_OTHER_BINDINGS = (
-    "vectorize",
-    "ai_search_namespaces",
-    "ai_search",
-    "agent_memory",
-    "hyperdrive",
-    "analytics_engine_datasets",
-    "dispatch_namespaces",
-    "mtls_certificates",
-    "pipelines",
-    "k2",
-    "secrets_store_secrets",
-    "artifacts",
-    "unsafe_hello_world",
-    "flagship",
-    "worker_loaders",
-    "vpc_services",
-    "vpc_networks",
-)
-_LISTS_OF_NAMED_BINDINGS = ("send_email", "ratelimits")
-_SINGLE_BINDINGS = ("browser", "analytics", "ai", "images", "stream", "media")
-
-_Value = TypeVar("_Value")
 
 
 def find_config(folder: Path) -> Path | None:
@@ -158,7 +120,7 @@ class WranglerConfig:
             if environment != PRODUCTION:
                 raise self._no_such_environment(environment)
             section = None
-        return _Flattening(self, environment, section).result()
+        return _flattened(self, environment, section)
 
     def _no_such_environment(self, environment: str) -> BadConfiguration:
         close = get_close_matches(environment, self.environments, n=3, cutoff=0.4)
@@ -180,399 +142,123 @@ def _check_worker_name(document: Document, path: KeyPath, name: object) -> None:
         )
 
 
-class _Flattening:
-    """One environment on its way to an `EffectiveConfig`; every complaint carries file:line."""
+def _flattened(config: WranglerConfig, environment: str | None, name: str | None) -> EffectiveConfig:
+    """Return what one environment gets, by the section *name*."""
+    section = Section(config.document, name)
+    section.values["name"] = worker = _worker_name(section)
+    effective = EffectiveConfig(
+        document=section.document,
+        service=config.name,
+        environment=environment,
+        section=name,
+        worker_name=worker,
+        main=section.path("main"),
+        base_folder=section.path("base_dir"),
+        compatibility_date=_compatibility_date(section),
+        compatibility_flags=section.strings("compatibility_flags"),
+        account_id=section.take("account_id", str) or None,
+        workers_dev=section.take("workers_dev", bool),
+        preview_urls=section.take("preview_urls", bool),
+        routes=tuple(config_triggers.routes(section)),
+        crons=config_triggers.crons(section),
+        variables=dict(_variables(section)),
+        required_secrets=_required_secrets(section),
+        databases=tuple(config_bindings.databases(section, worker)),
+        namespaces=tuple(config_bindings.namespaces(section, worker)),
+        buckets=tuple(config_bindings.buckets(section, worker)),
+        services=tuple(config_bindings.services(section)),
+        durable_objects=tuple(config_bindings.durable_objects(section)),
+        durable_object_migrations=tuple(item for _, item in section.tables("migrations")),
+        workflows=tuple(config_bindings.workflows(section)),
+        queue_producers=tuple(config_bindings.queue_producers(section)),
+        queue_consumers=tuple(config_triggers.queue_consumers(section)),
+        assets=config_bindings.assets(section),
+        other_bindings=tuple(config_bindings.other_bindings(section)),
+        version_metadata=config_bindings.version_metadata(section),
+        observability=section.take("observability", dict),
+        logpush=section.take("logpush", bool),
+        tail_consumers=config_triggers.tail_consumers(section),
+        build=_build(section),
+        warnings=tuple(f"{section.document.place_of(warned.path)}: {warned.what}" for warned in section.flat.warnings),
+        raw=section.values,
+        origins=section.flat.origins,
+    )
+    _raise_if_names_clash(effective)
+    return effective
 
-    def __init__(self, config: WranglerConfig, environment: str | None, section: str | None) -> None:
-        self.config = config
-        self.document = config.document
-        self.environment = environment
-        self.section = section
-        self.flat = inheritance.flatten(config.document.data, section)
-        self.values = self.flat.values
-        self.folder = config.file.parent
 
-    def result(self) -> EffectiveConfig:
-        self.values["name"] = worker = self.worker_name()
-        effective = EffectiveConfig(
-            document=self.document,
-            service=self.config.name,
-            environment=self.environment,
-            section=self.section,
-            worker_name=worker,
-            main=self.path("main"),
-            base_folder=self.path("base_dir"),
-            compatibility_date=self.compatibility_date(),
-            compatibility_flags=self.strings("compatibility_flags"),
-            account_id=self.take("account_id", str) or None,
-            workers_dev=self.take("workers_dev", bool),
-            preview_urls=self.take("preview_urls", bool),
-            routes=tuple(self.routes()),
-            crons=self.crons(),
-            variables=dict(self.variables()),
-            required_secrets=self.required_secrets(),
-            databases=tuple(self.databases(worker)),
-            namespaces=tuple(self.namespaces(worker)),
-            buckets=tuple(self.buckets(worker)),
-            services=tuple(self.services()),
-            durable_objects=tuple(self.durable_objects()),
-            durable_object_migrations=tuple(item for _, item in self.tables("migrations")),
-            workflows=tuple(self.workflows()),
-            queue_producers=tuple(self.queue_producers()),
-            queue_consumers=tuple(self.queue_consumers()),
-            assets=self.assets(),
-            other_bindings=tuple(self.other_bindings()),
-            version_metadata=self.version_metadata(),
-            observability=self.take("observability", dict),
-            logpush=self.take("logpush", bool),
-            tail_consumers=self.tail_consumers(),
-            build=self.build(),
-            warnings=tuple(f"{self.document.place_of(warned.path)}: {warned.what}" for warned in self.flat.warnings),
-            raw=self.values,
-            origins=self.flat.origins,
+def _worker_name(section: Section) -> str:
+    if section.name is not None and section.flat.origins["name"] == ("name",):
+        return f"{section.values['name']}-{section.name}"
+    _check_worker_name(section.document, section.at("name"), section.values["name"])
+    return str(section.values["name"])
+
+
+def _compatibility_date(section: Section) -> str | None:
+    value = section.values.get("compatibility_date")
+    if isinstance(value, datetime.date):
+        raise section.error(
+            "compatibility_date",
+            what="the compatibility date must be a string",
+            hint=f'Put it in quotes: compatibility_date = "{value.isoformat()}".',
         )
-        self.raise_if_names_clash(effective)
-        return effective
+    date = section.take("compatibility_date", str)
+    if date is None:
+        return None
+    try:
+        is_date = _DATE.fullmatch(date) is not None and datetime.date.fromisoformat(date) is not None
+    except ValueError:
+        is_date = False
+    if not is_date:
+        raise section.error("compatibility_date", what=f'"{date}" is not a date of the form YYYY-MM-DD')
+    return date
 
-    # -- reading with complaints
 
-    def at(self, key: str, *rest: str | int) -> KeyPath:
-        return (*self.flat.origins.get(key, (key,)), *rest)
-
-    def error(self, key: str, *rest: str | int, what: str, hint: str | None = None) -> BadConfiguration:
-        return self.document.error(self.at(key, *rest), what, hint=hint)
-
-    def place(self, key: str, *rest: str | int) -> str:
-        return self.document.place_of(self.at(key, *rest))
-
-    def take(self, key: str, kind: type[_Value]) -> _Value | None:
-        value = self.values.get(key)
-        if value is None:
-            return None
-        if not isinstance(value, kind):
-            raise self.error(key, what=f'"{key}" must be {_WORDS[kind]}, not {_word_of(value)}')
-        return value
-
-    def strings(self, key: str) -> tuple[str, ...]:
-        value = self.take(key, list)
-        if value is None:
-            return ()
-        if not all(isinstance(item, str) for item in value):
-            raise self.error(key, what=f'"{key}" must be a list of strings')
-        return tuple(value)
-
-    def path(self, key: str) -> Path | None:
-        value = self.take(key, str)
-        return _absolute(self.folder, value) if value else None
-
-    def tables(self, key: str, *inner: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        """Yield (index, table) of a list of tables, at *key* or deeper."""
-        value: Any = self.values.get(key)
-        for step in inner:
-            if value is None:
-                return
-            if not isinstance(value, Mapping):
-                raise self.error(key, what=f'"{key}" must be a table, not {_word_of(value)}')
-            value = value.get(step)
-        if value is None:
-            return
-        name = ".".join((key, *inner))
-        if not isinstance(value, list):
-            raise self.error(key, *inner, what=f'"{name}" must be a list of tables, not {_word_of(value)}')
-        for index, item in enumerate(value):
-            if not isinstance(item, Mapping):
-                raise self.error(key, *inner, index, what=f'each of "{name}" must be a table, not {_word_of(item)}')
-            yield index, item
-
-    def text(self, item: Mapping[str, Any], name: str, *where: str | int) -> str:
-        """Return a string that must be there."""
-        value = self.maybe_text(item, name, *where)
-        if not value:
-            key, *rest = where
-            raise self.error(str(key), *rest, what=f'"{_dotted(where)}" lacks "{name}"')
-        return value
-
-    def maybe_text(self, item: Mapping[str, Any], name: str, *where: str | int) -> str | None:
-        value = item.get(name)
-        if value is None:
-            return None
-        if not isinstance(value, str):
-            key, *rest = where
-            raise self.error(str(key), *rest, name, what=f'"{name}" must be a string, not {_word_of(value)}')
-        return value or None
-
-    # -- the parts
-
-    def worker_name(self) -> str:
-        if self.section is not None and self.flat.origins["name"] == ("name",):
-            return f"{self.values['name']}-{self.section}"
-        _check_worker_name(self.document, self.at("name"), self.values["name"])
-        return str(self.values["name"])
-
-    def compatibility_date(self) -> str | None:
-        value = self.values.get("compatibility_date")
-        if isinstance(value, datetime.date):
-            raise self.error(
-                "compatibility_date",
-                what="the compatibility date must be a string",
-                hint=f'Put it in quotes: compatibility_date = "{value.isoformat()}".',
+def _variables(section: Section) -> Iterator[tuple[str, Any]]:
+    for name, value in (section.take("vars", dict) or {}).items():
+        if isinstance(value, datetime.date | datetime.time):
+            raise section.error(
+                "vars", name, what=f'var "{name}" is a TOML date, which wrangler refuses', hint="Put it in quotes."
             )
-        date = self.take("compatibility_date", str)
-        if date is None:
-            return None
-        try:
-            is_date = _DATE.fullmatch(date) is not None and datetime.date.fromisoformat(date) is not None
-        except ValueError:
-            is_date = False
-        if not is_date:
-            raise self.error("compatibility_date", what=f'"{date}" is not a date of the form YYYY-MM-DD')
-        return date
+        yield name, value
 
-    def routes(self) -> Iterator[Route]:
-        route, routes = self.values.get("route"), self.values.get("routes")
-        own = self.document.data if self.section is None else self.document.data["env"][self.section]
-        if own.get("route") and own.get("routes") is not None:
-            raise self.error("route", what='only one of "route" and "routes" may be given')
-        if routes is not None:
-            if not isinstance(routes, list):
-                raise self.error("routes", what=f'"routes" must be a list, not {_word_of(routes)}')
-            for index, item in enumerate(routes):
-                yield self.route(item, "routes", index)
-        elif route:
-            yield self.route(route, "route")
 
-    def route(self, item: object, *where: str | int) -> Route:
-        key, *rest = where
-        place = self.place(str(key), *rest)
-        if isinstance(item, str) and item:
-            return Route(item, False, None, None, None, None, place)
-        if not isinstance(item, Mapping):
-            raise self.error(str(key), *rest, what="a route must be a pattern, or a table with a pattern")
-        unknown = [name for name in item if name not in _ROUTE_KEYS]
-        if unknown:
-            raise self.error(str(key), *rest, what=f'a route has no key "{unknown[0]}"')
-        zone_name, zone_id = (self.maybe_text(item, name, *where) for name in ("zone_name", "zone_id"))
-        if zone_name and zone_id:
-            raise self.error(str(key), *rest, what='a route has "zone_name" or "zone_id", not both')
-        flags = {name: item.get(name) for name in ("custom_domain", "enabled", "previews_enabled")}
-        for name, flag in flags.items():
-            if flag is not None and not isinstance(flag, bool):
-                raise self.error(str(key), *rest, name, what=f'"{name}" must be true or false')
-        if flags["custom_domain"] is None and not zone_name and not zone_id:
-            raise self.error(
-                str(key),
-                *rest,
-                what="a route given as a table needs zone_name, zone_id or custom_domain",
-                hint="Name the zone, or write the pattern alone as a string.",
+def _required_secrets(section: Section) -> tuple[str, ...]:
+    names = (section.take("secrets", dict) or {}).get("required") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise section.error("secrets", "required", what='"secrets.required" must be a list of names')
+    return tuple(names)
+
+
+def _build(section: Section) -> BuildCommand | None:
+    build = section.take("build", dict)
+    if build is None:
+        return None
+    command = section.maybe_text(build, "command", "build")
+    if command is None:
+        return None
+    watched = build.get("watch_dir", "./src")
+    if not isinstance(watched, str | list):
+        raise section.error("build", "watch_dir", what='"build.watch_dir" must be a folder or a list of folders')
+    folders = [watched] if isinstance(watched, str) else [str(folder) for folder in watched]
+    # wrangler runs it in its own working directory, which is the config's folder when a person types the command.
+    return BuildCommand(
+        command=command,
+        folder=absolute(section.folder, section.maybe_text(build, "cwd", "build") or "."),
+        watch_folders=tuple(absolute(section.folder, folder) for folder in folders),
+        place=section.place("build", "command"),
+    )
+
+
+def _raise_if_names_clash(effective: EffectiveConfig) -> None:
+    seen: dict[str, str] = {}
+    for name, place in _names_and_places(effective):
+        if name in seen:
+            raise BadConfiguration(
+                f'{place}: the binding name "{name}" is taken by {seen[name]}',
+                hint="Give each binding, var and secret of a Worker a name of its own.",
             )
-        return Route(
-            pattern=self.text(item, "pattern", *where),
-            is_custom_domain=flags["custom_domain"] is True,
-            zone_name=zone_name,
-            zone_id=zone_id,
-            enabled=flags["enabled"],
-            previews_enabled=flags["previews_enabled"],
-            place=place,
-        )
-
-    def crons(self) -> tuple[str, ...] | None:
-        triggers = self.take("triggers", dict)
-        if triggers is None or triggers.get("crons") is None:
-            return None
-        crons = triggers["crons"]
-        if not isinstance(crons, list) or not all(isinstance(cron, str) for cron in crons):
-            raise self.error("triggers", "crons", what='"triggers.crons" must be a list of strings')
-        return tuple(crons)
-
-    def variables(self) -> Iterator[tuple[str, Any]]:
-        for name, value in (self.take("vars", dict) or {}).items():
-            if isinstance(value, datetime.date | datetime.time):
-                raise self.error(
-                    "vars", name, what=f'var "{name}" is a TOML date, which wrangler refuses', hint="Put it in quotes."
-                )
-            yield name, value
-
-    def required_secrets(self) -> tuple[str, ...]:
-        names = (self.take("secrets", dict) or {}).get("required") or []
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise self.error("secrets", "required", what='"secrets.required" must be a list of names')
-        return tuple(names)
-
-    def databases(self, worker: str) -> Iterator[DatabaseBinding]:
-        for index, item in self.tables("d1_databases"):
-            where = ("d1_databases", index)
-            binding = self.text(item, "binding", *where)
-            folder = self.maybe_text(item, "migrations_dir", *where) or DEFAULT_MIGRATIONS_FOLDER
-            yield DatabaseBinding(
-                binding=binding,
-                database_name=self.maybe_text(item, "database_name", *where) or provisioned_name(worker, binding),
-                database_id=self.maybe_text(item, "database_id", *where),
-                migrations_folder=_absolute(self.folder, folder),
-                migrations_table=self.maybe_text(item, "migrations_table", *where) or DEFAULT_MIGRATIONS_TABLE,
-                migrations_pattern=self.migrations_pattern(item, folder, *where),
-                place=self.place(*where),
-            )
-
-    def migrations_pattern(self, item: Mapping[str, Any], folder: str, *where: str | int) -> str | None:
-        pattern = self.maybe_text(item, "migrations_pattern", *where)
-        if pattern is None:
-            return None
-        prefix = os.path.normpath(folder) + "/"
-        cleaned = os.path.normpath(pattern)
-        if item.get("migrations_dir") is None or not (cleaned.startswith(prefix) or prefix == "./"):
-            key, *rest = where
-            raise self.error(
-                str(key),
-                *rest,
-                "migrations_pattern",
-                what='"migrations_pattern" must start with "migrations_dir", which must be given too',
-                hint=f'Write migrations_dir = "{folder}" and migrations_pattern = "{prefix}*.sql".',
-            )
-        return cleaned.removeprefix(prefix)
-
-    def namespaces(self, worker: str) -> Iterator[NamespaceBinding]:
-        for index, item in self.tables("kv_namespaces"):
-            where = ("kv_namespaces", index)
-            binding = self.text(item, "binding", *where)
-            yield NamespaceBinding(
-                binding=binding,
-                namespace_id=self.maybe_text(item, "id", *where),
-                title=provisioned_name(worker, binding),
-                place=self.place(*where),
-            )
-
-    def buckets(self, worker: str) -> Iterator[BucketBinding]:
-        for index, item in self.tables("r2_buckets"):
-            where = ("r2_buckets", index)
-            binding = self.text(item, "binding", *where)
-            yield BucketBinding(
-                binding=binding,
-                bucket_name=self.maybe_text(item, "bucket_name", *where) or provisioned_name(worker, binding),
-                jurisdiction=self.maybe_text(item, "jurisdiction", *where),
-                place=self.place(*where),
-            )
-
-    def services(self) -> Iterator[ServiceBinding]:
-        for index, item in self.tables("services"):
-            where = ("services", index)
-            yield ServiceBinding(
-                binding=self.text(item, "binding", *where),
-                service=self.text(item, "service", *where),
-                environment=self.maybe_text(item, "environment", *where),
-                entrypoint=self.maybe_text(item, "entrypoint", *where),
-                place=self.place(*where),
-            )
-
-    def durable_objects(self) -> Iterator[DurableObjectBinding]:
-        for index, item in self.tables("durable_objects", "bindings"):
-            where = ("durable_objects", "bindings", index)
-            yield DurableObjectBinding(
-                binding=self.text(item, "name", *where),
-                class_name=self.text(item, "class_name", *where),
-                script_name=self.maybe_text(item, "script_name", *where),
-                place=self.place(*where),
-            )
-
-    def workflows(self) -> Iterator[WorkflowBinding]:
-        for index, item in self.tables("workflows"):
-            where = ("workflows", index)
-            yield WorkflowBinding(
-                binding=self.text(item, "binding", *where),
-                name=self.text(item, "name", *where),
-                class_name=self.text(item, "class_name", *where),
-                script_name=self.maybe_text(item, "script_name", *where),
-                place=self.place(*where),
-            )
-
-    def queue_producers(self) -> Iterator[QueueProducer]:
-        for index, item in self.tables("queues", "producers"):
-            where = ("queues", "producers", index)
-            yield QueueProducer(
-                self.text(item, "binding", *where), self.text(item, "queue", *where), self.place(*where)
-            )
-
-    def queue_consumers(self) -> Iterator[QueueConsumer]:
-        for index, item in self.tables("queues", "consumers"):
-            where = ("queues", "consumers", index)
-            settings = {name: value for name, value in item.items() if name != "queue"}
-            yield QueueConsumer(self.text(item, "queue", *where), settings, self.place(*where))
-
-    def assets(self) -> AssetsBinding | None:
-        assets = self.take("assets", dict)
-        if assets is None:
-            return None
-        directory = self.maybe_text(assets, "directory", "assets")
-        if directory is None:
-            raise self.error("assets", what='"assets" lacks "directory"', hint="Name the folder that holds the assets.")
-        return AssetsBinding(
-            directory=_absolute(self.folder, directory),
-            binding=self.maybe_text(assets, "binding", "assets"),
-            settings={key: value for key, value in assets.items() if key not in ("directory", "binding")},
-            place=self.place("assets"),
-        )
-
-    def other_bindings(self) -> Iterator[OtherBinding]:
-        for kind in _LISTS_OF_OTHER_BINDINGS:
-            for index, item in self.tables(kind):
-                yield OtherBinding(kind, self.text(item, "binding", kind, index), self.place(kind, index))
-        for kind in _LISTS_OF_NAMED_BINDINGS:
-            for index, item in self.tables(kind):
-                yield OtherBinding(kind, self.text(item, "name", kind, index), self.place(kind, index))
-        for kind in _SINGLE_BINDINGS:
-            single = self.take(kind, dict)
-            if single is not None:
-                yield OtherBinding(kind, self.text(single, "binding", kind), self.place(kind))
-        for index, item in self.tables("unsafe", "bindings"):
-            where = ("unsafe", "bindings", index)
-            yield OtherBinding("unsafe", self.text(item, "name", *where), self.place(*where))
-        for kind in ("wasm_modules", "text_blobs", "data_blobs"):
-            for name in self.take(kind, dict) or {}:
-                yield OtherBinding(kind, name, self.place(kind, name))
-
-    def version_metadata(self) -> str | None:
-        item = self.take("version_metadata", dict)
-        return None if item is None else self.text(item, "binding", "version_metadata")
-
-    def tail_consumers(self) -> tuple[str, ...]:
-        return tuple(
-            self.text(item, "service", key, index)
-            for key in ("tail_consumers", "streaming_tail_consumers")
-            for index, item in self.tables(key)
-        )
-
-    def build(self) -> BuildCommand | None:
-        build = self.take("build", dict)
-        if build is None:
-            return None
-        command = self.maybe_text(build, "command", "build")
-        if command is None:
-            return None
-        watched = build.get("watch_dir", "./src")
-        if not isinstance(watched, str | list):
-            raise self.error("build", "watch_dir", what='"build.watch_dir" must be a folder or a list of folders')
-        folders = [watched] if isinstance(watched, str) else [str(folder) for folder in watched]
-        # wrangler runs it in its own working directory, which is the config's folder when a person types the command.
-        return BuildCommand(
-            command=command,
-            folder=_absolute(self.folder, self.maybe_text(build, "cwd", "build") or "."),
-            watch_folders=tuple(_absolute(self.folder, folder) for folder in folders),
-            place=self.place("build", "command"),
-        )
-
-    def raise_if_names_clash(self, effective: EffectiveConfig) -> None:
-        seen: dict[str, str] = {}
-        for name, place in _names_and_places(effective):
-            if name in seen:
-                raise BadConfiguration(
-                    f'{place}: the binding name "{name}" is taken by {seen[name]}',
-                    hint="Give each binding, var and secret of a Worker a name of its own.",
-                )
-            seen[name] = place
-
-
-def provisioned_name(worker: str, binding: str) -> str:
-    """Return the name wrangler gives a resource that the config doesn't name."""
-    return f"{worker}-{binding.lower().replace('_', '-')}"
+        seen[name] = place
 
 
 def _names_and_places(effective: EffectiveConfig) -> Iterable[tuple[str, str]]:
@@ -596,34 +282,3 @@ def _names_and_places(effective: EffectiveConfig) -> Iterable[tuple[str, str]]:
         yield effective.version_metadata, effective.place_of("version_metadata")
     if effective.assets and effective.assets.binding:
         yield effective.assets.binding, effective.assets.place
-
-
-def _absolute(folder: Path, text: str) -> Path:
-    """Join as wrangler does: no symlink is followed, ``..`` is taken away."""
-    return Path(os.path.normpath(folder / text))
-
-
-_ROUTE_KEYS = ("pattern", "zone_name", "zone_id", "custom_domain", "enabled", "previews_enabled")
-_WORDS: Mapping[type, str] = {
-    str: "a string",
-    bool: "true or false",
-    dict: "a table",
-    list: "a list",
-    int: "a whole number",
-    float: "a number",
-}
-
-
-def _word_of(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, datetime.date | datetime.time):
-        return "a date"
-    return _WORDS.get(type(value), type(value).__name__)
-
-
-def _dotted(where: Iterable[str | int]) -> str:
-    text = ""
-    for part in where:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
