@@ -11,11 +11,12 @@ from datetime import timedelta
 
 from clodo.backups.backups import Backups, Listed
 from clodo.backups.manifest import Archive, Kind, Manifest
-from clodo.backups.restoring.carrying_out import Work, carry_out, put_back
+from clodo.backups.restoring.carrying_out import carry_out, put_back
 from clodo.backups.restoring.journal import Journal
 from clodo.backups.restoring.plan import Plan, Step, Wish
 from clodo.backups.restoring.planning import Accounts, draw_plan
 from clodo.backups.restoring.sources import Source, source_of
+from clodo.backups.restoring.work import Work
 from clodo.cloudflare.budget import Lane
 from clodo.cloudflare.client import Cloudflare
 from clodo.cloudflare.clock import SYSTEM_CLOCK, Clock

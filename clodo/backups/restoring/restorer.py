@@ -9,12 +9,13 @@ from typing import Any
 
 from clodo.backups.backups import Backups
 from clodo.backups.manifest import Exactness, Kind, Manifest
-from clodo.backups.restoring.carrying_out import Work, carry_out, put_back
+from clodo.backups.restoring.carrying_out import carry_out, put_back
 from clodo.backups.restoring.journal import Journal
 from clodo.backups.restoring.merging import MERGEABLE
 from clodo.backups.restoring.plan import Plan, Step, Way, Wish
 from clodo.backups.restoring.planning import Accounts, draw_journey, draw_plan
 from clodo.backups.restoring.sources import Source, source_of
+from clodo.backups.restoring.work import Work
 from clodo.backups.vault import Vault
 from clodo.cloudflare.budget import Lane
 from clodo.cloudflare.client import Cloudflare

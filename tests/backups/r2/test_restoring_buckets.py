@@ -8,7 +8,7 @@ from clodo.backups.manifest import Kind
 from clodo.backups.restoring.plan import Way, Wish
 from clodo.backups.restoring.rebinding import rebind
 from clodo.backups.vault import Vault
-from clodo.errors import ClodoError, LockLost, SnapshotDamaged
+from clodo.errors import ApiRefused, ClodoError, LockLost, SnapshotDamaged
 from tests.backups.r2.test_buckets import bucket, put
 from tests.backups.restores import die_at, restorer
 
@@ -139,6 +139,23 @@ def test_a_restore_in_place_that_died_goes_on(changed, write):
     assert restored.was_resumed
     assert len(fleet.open().all()) == snapshots
     assert objects(fleet, "pictures") == before
+
+
+def test_a_bucket_that_somebody_makes_at_the_same_moment_is_left_alone(bucket):
+    """Right before ours would be made: theirs stays, with what they put into it."""
+    manifest = bucket.back_up(kinds=[Kind.R2])
+
+    def make_theirs():
+        bucket.account.result("POST", "/r2/buckets", json={"name": "again"})
+        bucket.account.result("PUT", "/r2/buckets/again/objects/theirs", content=b"1")
+
+    writes = iter([make_theirs])
+    with pytest.raises(ApiRefused):
+        restorer(bucket, check=lambda: next(writes, lambda: None)()).restore(
+            Wish(snapshot=manifest.id, rename=(("pictures", "again"),))
+        )
+
+    assert list(objects(bucket, "again")) == ["theirs"]
 
 
 def test_a_lost_pack_leaves_no_bucket_behind(bucket):
