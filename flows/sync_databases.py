@@ -97,6 +97,8 @@ def chosen_targets(
         and workspace.effective(target).databases
     ]
     if not found:
-        where = " ".join(part for part in (service, f"in {environment}" if environment else None) if part)
-        raise TargetNotFound(f"no target with a database{': ' + where if where else ''}")
+        where = "".join((f" of {service}" if service else "", f" in {environment}" if environment else ""))
+        known = sorted(workspace.portfolio.environments)
+        hint = f"There are the environments {', '.join(known)}." if environment not in (None, *known) else None
+        raise TargetNotFound(f"no target{where} has a database", hint=hint)
     return found

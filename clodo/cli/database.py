@@ -124,7 +124,7 @@ def migrate(
             reason=reason,
             take_over=take_over,
         )
-    show_migrated(str(found), done, as_json=as_json, is_rehearsal=dry_run)
+    show_migrated(str(found), done, as_json=as_json, is_rehearsal=dry_run, with_data=with_data)
 
 
 @app.command()
@@ -192,9 +192,9 @@ def sync(
                 take_over=take_over,
             )
         except NotAllSynced as error:
-            show_synced(error.outcomes, as_json=as_json)
+            show_synced(error.outcomes, as_json=as_json, is_rehearsal=dry_run, with_data=with_data)
             raise
-    show_synced(outcomes, as_json=as_json)
+    show_synced(outcomes, as_json=as_json, is_rehearsal=dry_run, with_data=with_data)
 
 
 @app.command()

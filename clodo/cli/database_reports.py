@@ -33,7 +33,8 @@ def _status_row(item: DatabaseStatus, drift: Drift | None) -> tuple[object, ...]
     if status is None:
         said = item.error.message if item.error is not None else "not read"
         return item.target, item.database, None, None, None, None, None, said
-    first = status.pending[0] if status.pending else None
+    # What the next `clodo database migrate` begins with: contract migrations are run only on request.
+    first = next(iter((*status.pending_expand, *status.pending_contract)), None)
     failures = _failures(status)
     pending = f"{len(status.pending)}"
     if status.pending_contract:
@@ -94,8 +95,17 @@ def _status_json(item: DatabaseStatus, drift: Drift | None) -> dict[str, Any]:
     }
 
 
-def show_migrated(target: str, done: Sequence[Migrated], *, as_json: bool, is_rehearsal: bool) -> None:
-    """Print what became of each database of a target."""
+def show_migrated(
+    target: str, done: Sequence[Migrated], *, as_json: bool, is_rehearsal: bool, with_data: bool = False
+) -> None:
+    """
+    Print what became of each database of a target.
+
+    Args:
+        with_data: Were rows wanted for the rehearsal? Said of a database that no snapshot has.
+    """
+    if with_data:
+        _say_without_rows(done)
     if as_json:
         applied = {item.database: list(item.applied) for item in done}
         show_json({"target": target, "applied": applied, "databases": [item.to_json() for item in done]})
@@ -130,19 +140,29 @@ def show_migrated(target: str, done: Sequence[Migrated], *, as_json: bool, is_re
     show(f"Applied {number_of(count, 'migration')} to {target}." if count else f"{target} {ending}.")
 
 
-def show_synced(outcomes: Sequence[Synced], *, as_json: bool) -> None:
-    """Print how each target ended, and in what its databases differ from the files."""
+def _say_without_rows(done: Sequence[Migrated]) -> None:
+    for item in done:
+        if item.rehearsal.files and item.rehearsal.data_of is None:
+            say(f"{item.database}: no snapshot has it, so the rehearsal had no rows. `clodo backup create` takes one.")
+
+
+def show_synced(
+    outcomes: Sequence[Synced], *, as_json: bool, is_rehearsal: bool = False, with_data: bool = False
+) -> None:
+    """Print how each target ended, and in what its databases differ from the files; *with_data* as above."""
+    if with_data:
+        _say_without_rows([each for item in outcomes for each in item.databases])
     if as_json:
         ok = all(item.is_synced for item in outcomes)
         show_json({"ok": ok, "targets": [item.to_json() for item in outcomes]})
         return
     show_table(
-        ("target", "ending", "applied", "differs", "why"),
+        ("target", "ending", "would apply" if is_rehearsal else "applied", "differs", "why"),
         [
             (
                 item.target,
-                _ending(item),
-                sum(len(each.applied) for each in item.databases),
+                _ending(item, is_rehearsal=is_rehearsal),
+                sum(len(each.rehearsal.files if is_rehearsal else each.applied) for each in item.databases),
                 sum(len(drift.sql) for _, drift in item.drift) or None,
                 item.error.message if item.error else None,
             )
@@ -153,16 +173,20 @@ def show_synced(outcomes: Sequence[Synced], *, as_json: bool) -> None:
     for item in outcomes:
         for name, drift in item.drift:
             show_drift(item.target, name, drift)
+    if is_rehearsal:
+        show("Nothing was written.")
 
 
-def _ending(item: Synced) -> str:
+def _ending(item: Synced, *, is_rehearsal: bool) -> str:
     if item.was_skipped:
         return "skipped"
     if isinstance(item.error, Interrupted):
         return "interrupted"
     if item.error is not None:
         return "failed"
-    return "synced" if item.is_synced else "differs"
+    if not item.is_synced:
+        return "differs"
+    return "rehearsed" if is_rehearsal else "synced"
 
 
 def show_drift(target: str, database: str, drift: Drift) -> None:

@@ -83,7 +83,9 @@ def down_files(
             path = files.get(row.name)
             if path is None:
                 raise NoWayBack(
-                    f"{row.name} has no down file", hint=f"Write {row.name.removesuffix('.sql')}.down.sql beside it."
+                    f"{row.name} has no down file",
+                    hint=f"Write {row.name.removesuffix('.sql')}.down.sql beside it, or go back in time"
+                    " (--time-travel), which loses what was written since.",
                 )
             sql = read_text(path)
             found.append(DownFile(row.name, path, sql, check_statements(path, sql)))

@@ -149,7 +149,7 @@ class Account:
         if not found:
             raise DatabaseNotFound(
                 f'the account has no D1 database called "{name}"',
-                hint="Create it with `wrangler d1 create`, or give the binding a database_id.",
+                hint="Make it with `clodo database create`, or give the binding a database_id.",
             )
         if len(found) > 1:
             raise AmbiguousName(f'the account has {len(found)} D1 databases called "{name}"', hint="Give the id.")

@@ -145,6 +145,22 @@ def test_a_binding_that_leads_elsewhere_is_not_taken_for_good(fleet):
     assert file.read_bytes() == before
 
 
+def test_the_status_tells_what_the_next_migration_begins_with(fleet):
+    """A contract migration that waits doesn't hide the file after it, which the lint refuses."""
+    fleet.write("staging", x0001_orders=ORDERS)
+    fleet.make("staging")
+    fleet.told("database", "migrate", "api")
+    fleet.migrations(
+        x0002_drop="ALTER TABLE orders DROP COLUMN item;", x0003_bad="ALTER TABLE orders ADD COLUMN n INT NOT NULL;"
+    )
+
+    table, _ = fleet.says("database", "status")
+
+    assert table.splitlines()[1].split()[:8] == [
+        *("api@staging", "orders-staging", "1", "2", "(1", "contract)", "0003_bad.sql", "refused"),
+    ]
+
+
 def test_a_rehearsal_writes_nothing_and_a_migration_says_what_waits(fleet):
     """--dry-run tells how the files go; a migration applies them, and contract ones wait and are refused too early."""
     fleet.write("staging", x0001_orders=ORDERS)
@@ -190,10 +206,18 @@ def test_many_databases_come_to_one_schema_and_one_failure_stops_no_other(fleet)
     fleet.query(ids["two"], f"{ORDERS} INSERT INTO orders VALUES (1, 'x')")
     fleet.query(ids["three"], "CREATE TABLE extra (x); CREATE INDEX extra_by_x ON extra (x)")
 
+    rehearsed, said = fleet.says("database", "sync", "api@one", "--dry-run", "--with-data")
+    _, nowhere = fleet.says("database", "sync", "-e", "moon", status=10)
     synced = fleet.told("database", "sync", "--service", "api", "--max-parallel", "2", status=3)
     table, _ = fleet.says("database", "status", status=3)
     [first, *_] = fleet.told("database", "status", "api@three")
 
+    assert rehearsed.split() == [
+        *("TARGET", "ENDING", "WOULD", "APPLY", "DIFFERS", "WHY", "api@one", "rehearsed", "2", "-", "-"),
+        *("Nothing", "was", "written."),
+    ]
+    assert "orders-one: no snapshot has it" in said
+    assert "no target in moon has a database" in nowhere
     ended = {item["target"]: item for item in synced["targets"]}
     assert {name: item["is_synced"] for name, item in ended.items()} == {
         "api@one": True,

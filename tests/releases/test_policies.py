@@ -273,7 +273,7 @@ def test_a_database_that_is_not_there_is_named(stage):
     stage.api("POST", "/d1/database", json={"name": "orders-production"})
     add_to_config(stage, bind("orders"))
 
-    refused(stage, DatabaseNotFound, 10, '"orders"', "wrangler d1 create")
+    refused(stage, DatabaseNotFound, 10, '"orders"', "clodo database create")
 
 
 def test_a_namespace_that_is_not_there_is_named(stage):
