@@ -196,7 +196,8 @@ class Rotator:
                 f"{self.target}: {why}; the value of {self.name} before is not known any more",
                 hint=f"Run `clodo secrets rotate {self.target} {self.name}` again: it goes on.",
             ) from error
-        self.tell(f"{self.target}: {why}; putting the value of {self.name} back")
+        # Why is said by the error in the end.
+        self.tell(f"{self.target}: the rotation failed; putting the value of {self.name} back")
         self.keeper.change(before, kind=self._kind_of(self.keeper.read()[self.name]))
         if was_released:
             try:
