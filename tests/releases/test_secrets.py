@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import io
 import json
@@ -196,6 +197,10 @@ def test_the_search_finds_what_it_looks_for(write_down):
         assert search.found == {"here"}
 
 
+GONE = (errno.ENOENT, errno.ESRCH, errno.EBADF)
+"""How a process that ended meanwhile is told: before it is opened, while it is read, between the two."""
+
+
 class Watch(threading.Thread):
     """Reads arguments and environments of every descendant of this process, and files, all the time."""
 
@@ -206,27 +211,40 @@ class Watch(threading.Thread):
         self._over = threading.Event()
         self.programs: set[str] = set()
         self.files: set[str] = set()
+        self._blinded: OSError | None = None
 
     def run(self) -> None:
-        while not self._over.is_set():
-            for process in descendants():
-                self._look_at(process)
-            # Unlike a glob, a walk doesn't mind what is removed meanwhile.
-            for folder, _, names in os.walk(self._folder):
-                for name in names:
-                    self._read(Path(folder, name))
-            time.sleep(0.002)
+        try:
+            while not self._over.is_set():
+                self._look_around()
+                time.sleep(0.002)
+        except OSError as error:
+            self._blinded = error
 
     def end(self) -> None:
-        """Stop watching."""
+        """Stop watching; what could not be watched to the end proves nothing, so that it is raised here."""
         self._over.set()
         self.join()
+        if self._blinded is not None:
+            raise self._blinded
+
+    def _look_around(self) -> None:
+        for process in descendants():
+            self._look_at(process)
+        # Unlike a glob, a walk doesn't mind what is removed meanwhile.
+        for folder, _, names in os.walk(self._folder):
+            for name in names:
+                self._read(Path(folder, name))
 
     def _look_at(self, process: int) -> None:
         for name in ("cmdline", "environ"):
             try:
                 content = Path(f"/proc/{process}/{name}").read_bytes()
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
+            except PermissionError:
+                continue
+            except OSError as error:
+                if error.errno not in GONE:
+                    raise
                 continue
             if name == "cmdline" and content:
                 words = content.split(b"\0")
@@ -249,7 +267,9 @@ def descendants() -> set[int]:
         if entry.name.isdecimal():
             try:
                 stat = (entry / "stat").read_text()
-            except (FileNotFoundError, ProcessLookupError):
+            except OSError as error:
+                if error.errno not in GONE:
+                    raise
                 continue
             parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
     found = {os.getpid()}
