@@ -74,7 +74,8 @@ class NotAllSynced(ClodoError):
             self.exit_code = Interrupted.exit_code
         else:
             first = failed[0].error if failed else None
-            hint = first.hint if first is not None else "Look at `clodo database status`."
+            drifted = "Take into a migration what is right, and run the SQL that is shown yourself for what isn't."
+            hint = first.hint if first is not None else drifted
             only = codes.pop() if len(codes) == 1 and len(failed) == len(bad) else 1
             self.exit_code = PartlyDone.exit_code if good else only
         super().__init__(message, hint=hint)
