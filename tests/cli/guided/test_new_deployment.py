@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
 import pytest
 
 from blocks import CloudflareAccount
 from clodo.ledger import Ledger, default_path
+from clodo.settings import child_environment
 from clodo.workspace.env_files import read_env
 from tests.cli.guided.terminal import CTRL_C, DOWN, ENTER, SPACE, Terminal
 from tests.customers.fleet import Fleet
@@ -193,6 +196,49 @@ def test_what_fails_after_the_database_was_made_takes_it_back(fleet, monkeypatch
 
     assert "read-only" in said
     assert (fleet.files(), kept(fleet), databases(fleet)) == (before, None, [])
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(120)
+def test_what_is_killed_before_the_files_are_written_is_finished_by_typing_it_again(fleet, monkeypatch, prefect_server):
+    """The token is kept and the database is made: both are used, nothing is made twice, and how is said."""
+    before = fleet.files()
+    answers = ["acme", "--domain", f"acme.{fleet.account.zone}", "--service", "api", "--token-stdin", "--yes"]
+    words = [*guided(fleet, *answers), "--new-database", "acme-db"]
+    cloud = fleet.account.cloud
+    fault = cloud.add_fault(
+        f"{fleet.account.account_id}/d1/database$", method="POST", body="acme-db", action="silence", applied=True
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clodo.cli", *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**child_environment(without=("PREFECT_",)), "PREFECT_API_URL": prefect_server},
+    )
+    assert process.stdin is not None
+    process.stdin.write(fleet.account.token.encode() + b"\n")
+    process.stdin.close()
+    deadline = time.monotonic() + 60
+    while databases(fleet) != ["acme-db"]:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    cloud.clear_faults(fault)
+
+    left = kept(fleet)
+    assert left is not None
+    assert left.api_token.get_secret_value() == fleet.account.token
+    assert fleet.files() == before
+    refused = piped(fleet, monkeypatch, fleet.account.token, "--new-database", "acme-db", "--yes", status=2)
+    said = piped(fleet, monkeypatch, fleet.account.token, "--database", "acme-db", "--yes")
+
+    assert "Use it: --database acme-db." in refused
+    assert "clodo deploy api@production/acme" in said
+    assert databases(fleet) == ["acme-db"]
+    assert read_env(fleet.folder / ACME).values["CUSTOMER_DOMAIN"] == f"acme.{fleet.account.zone}"
 
 
 def test_a_service_that_needs_a_token_gets_it_and_no_other_does(fleet, monkeypatch):
