@@ -173,7 +173,7 @@ def fail_a_sync(tenants: Tenants, fault: dict[str, Any], nth: int) -> None:
 
 def test_a_fault_at_some_call_of_a_sync_leaves_whole_files(fresh):
     """What failed is told, what is told as applied is there, and the next run does the rest."""
-    for fault, nth in sampled([*itertools.product(FAULTS, range(1, SYNC_CALLS + 1))], 4):
+    for fault, nth in sampled([*itertools.product(FAULTS, range(1, SYNC_CALLS + 1))], 1):
         fail_a_sync(fresh(), fault, nth)
 
 
@@ -355,7 +355,7 @@ def fail_a_creation(tenants: Tenants, fault: dict[str, Any], nth: int) -> None:
 
 def test_a_fault_at_some_call_of_a_creation_makes_nothing_twice(fresh):
     """A lost answer, a refusal or a cut connection: each database is there once, and in the config."""
-    for fault, nth in sampled([*itertools.product(FAULTS, range(1, CREATE_CALLS + 1))], 4):
+    for fault, nth in sampled([*itertools.product(FAULTS, range(1, CREATE_CALLS + 1))], 1):
         fail_a_creation(fresh(), fault, nth)
 
 
