@@ -53,7 +53,7 @@ class Wanted:
 
         way: None chooses down files, unless a moment or a bookmark is given.
 
-        bookmark, at: A moment to go back to by Time Travel.
+        bookmark, at: A moment to go back to by Time Travel; one without a time zone is UTC.
     """
 
     database: str | None = None
@@ -61,6 +61,11 @@ class Wanted:
     way: Way | None = None
     bookmark: str | None = None
     at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Give the moment a time zone: the Prefect UI and schedules need not."""
+        if self.at is not None and self.at.tzinfo is None:
+            object.__setattr__(self, "at", self.at.replace(tzinfo=UTC))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from clodo.backups.restoring.plan import Wish as RestoreWish
 from clodo.errors import (
     BadUsage,
     DatabaseNotFound,
@@ -198,6 +199,16 @@ def test_a_moment_that_is_yet_to_come_is_refused_without_a_request():
 
     with pytest.raises(BadUsage, match=r"--at: 2026-11-21T12:00:00\+00:00 is yet to come"):
         raise_if_impossible(Wanted(at=NOON + timedelta(days=1)), NOON)
+
+
+def test_a_moment_without_a_time_zone_is_utc():
+    """As the Prefect UI may give it: neither refused for that, nor taken for the time where the worker runs."""
+    bare = NOON.replace(tzinfo=None)
+
+    raise_if_impossible(Wanted(at=bare), NOON)
+
+    assert Wanted(at=bare).at == NOON
+    assert RestoreWish(at=bare).at == NOON
 
 
 def test_moments_and_bookmarks_out_of_reach_are_no_way_back(stage):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -46,7 +46,7 @@ class Wish:
 
         account: Block of another account to restore into.
 
-        at: Take databases to this moment by Time Travel, instead of from a snapshot.
+        at: Take databases to this moment by Time Travel, instead of from a snapshot; without a time zone it is UTC.
     """
 
     snapshot: str | None = None
@@ -58,6 +58,11 @@ class Wish:
     rename: tuple[tuple[str, str], ...] = ()
     account: str | None = None
     at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Give the moment a time zone: the Prefect UI and schedules need not."""
+        if self.at is not None and self.at.tzinfo is None:
+            object.__setattr__(self, "at", self.at.replace(tzinfo=UTC))
 
 
 @dataclass(frozen=True, slots=True)
