@@ -160,7 +160,11 @@ def report_verification(portfolio: str, found: Verification) -> None:
 
 def _identity(file: Path) -> str:
     """Read an identity; a command that plans first and then acts asks for its passphrase once."""
-    moment = file.stat().st_mtime_ns if file.exists() else 0
+    try:
+        moment = file.stat().st_mtime_ns
+    except OSError:
+        # Reading it says what is wrong.
+        moment = 0
     return _read_once(file, moment)
 
 

@@ -112,6 +112,7 @@ def test_what_goes_wrong_has_a_status_and_a_way_out(shop):
     assert "is there already" in shop.clodo("key", "--write", str(shop.folder / "identity.txt"), status=2)[1]
     manifest = shop.told("create")
     assert "--identity" in shop.clodo("verify", "--level", "open", status=12)[1]
+    assert "can't be read" in shop.clodo("verify", "--level", "open", "--identity", "x" * 300, status=2)[1]
     assert "Add --yes" in shop.clodo("prune", status=4)[1]
     with Ledger.open(default_path(shop.folder)) as ledger:
         name = f"backup/{shop.folder.name}"
