@@ -168,7 +168,7 @@ def _flattened(config: WranglerConfig, environment: str | None, name: str | None
         buckets=tuple(config_bindings.buckets(section, worker)),
         services=tuple(config_bindings.services(section)),
         durable_objects=tuple(config_bindings.durable_objects(section)),
-        durable_object_migrations=tuple(item for _, item in section.tables("migrations")),
+        durable_object_migrations=tuple(_object_migrations(section)),
         workflows=tuple(config_bindings.workflows(section)),
         queue_producers=tuple(config_bindings.queue_producers(section)),
         queue_consumers=tuple(config_triggers.queue_consumers(section)),
@@ -192,6 +192,23 @@ def _worker_name(section: Section) -> str:
         return f"{section.values['name']}-{section.name}"
     _check_worker_name(section.document, section.at("name"), section.values["name"])
     return str(section.values["name"])
+
+
+def _object_migrations(section: Section) -> Iterator[Mapping[str, Any]]:
+    for index, item in section.tables("migrations"):
+        for key in ("new_classes", "new_sqlite_classes", "deleted_classes"):
+            names = item.get(key, [])
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise section.error("migrations", index, key, what=f'"{key}" must be a list of class names')
+        for key in ("renamed_classes", "transferred_classes"):
+            moved = item.get(key, [])
+            if not isinstance(moved, list) or not all(_is_move(each) for each in moved):
+                raise section.error("migrations", index, key, what=f'"{key}" must be a list of tables with from and to')
+        yield item
+
+
+def _is_move(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(value.get(name), str) for name in ("from", "to"))
 
 
 def _compatibility_date(section: Section) -> str | None:

@@ -303,3 +303,21 @@ def test_a_workers_own_object_classes_are_those_it_implements(tmp_path, steps, c
     text += f'script_name = "rooms"\n[[migrations]]\ntag = "v1"\n{steps}\n'
 
     assert effective(tmp_path, text).own_object_classes == classes
+
+
+@pytest.mark.parametrize(
+    ("step", "what"),
+    [
+        ('new_classes = "A"', ':5: "new_classes" must be a list of class names'),
+        ("deleted_classes = [1]", ':5: "deleted_classes" must be a list of class names'),
+        ('renamed_classes = ["A"]', ':5: "renamed_classes" must be a list of tables with from and to'),
+        ('renamed_classes = [{ from = "A" }]', ':5: "renamed_classes" must be a list of tables with from and to'),
+        ('transferred_classes = [{ to = "A" }]', '"transferred_classes" must be a list of tables with from and to'),
+    ],
+)
+def test_a_migration_of_objects_that_is_none_is_an_error_with_its_place(tmp_path, step, what):
+    """A release asks which classes there are in the end, and must not stumble over it."""
+    with pytest.raises(BadConfiguration) as refused:
+        effective(tmp_path, f'name = "api"\nmain = "index.js"\n[[migrations]]\ntag = "v1"\n{step}\n')
+
+    assert what in refused.value.message
