@@ -26,6 +26,7 @@ from clodo.errors import (
     SnapshotDamaged,
     SnapshotNotTrusted,
     UndoIncomplete,
+    VaultUnavailable,
 )
 from clodo.ledger import Owner
 from clodo.workspace.workspace import Workspace
@@ -291,6 +292,35 @@ def test_what_others_wrote_meanwhile_is_not_taken_back(fleet):
     assert "safety snapshot s" in caught.value.message
     assert ["by somebody"] in fleet.sql("SELECT text FROM notes")
     assert wanted.restore(Wish(snapshot=manifest.id, in_place=True)).was_resumed
+
+
+def test_what_was_put_back_is_restored_again_by_the_same_command(fleet):
+    """The namespace fails and can't be put back, the database can: going on does not take that one for restored."""
+    original = state(fleet)
+    manifest = fleet.back_up()
+    write_something(fleet)
+    late = everything(fleet, fleet.database_id)
+
+    class Failing(Vault):
+        """A vault that can't be read any more once the namespace is being written."""
+
+        reads = 0
+
+        def read_archive(self, archive):
+            if archive.label == "kv/shop-kv":
+                self.reads += 1
+                if self.reads > 1:
+                    raise VaultUnavailable("gone")
+            return super().read_archive(archive)
+
+    failing = Failing.open("local", str(fleet.root / "vault"))
+    with pytest.raises(UndoIncomplete, match=r"kv/shop-kv: gone$"):
+        restorer(fleet, failing).restore(Wish(snapshot=manifest.id, in_place=True))
+    assert everything(fleet, fleet.database_id) == late
+
+    restored = restorer(fleet).restore(Wish(snapshot=manifest.id, in_place=True))
+
+    assert (restored.was_resumed, state(fleet)) == (True, original)
 
 
 def test_pruning_leaves_alone_what_is_being_restored(fleet):

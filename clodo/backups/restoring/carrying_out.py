@@ -51,6 +51,10 @@ def put_back(step: Step, journal: Journal, work: Work) -> str:
     if not noted.get("state"):
         return ""
     cloudflare = work.client(step)
+    if step.kind is Kind.D1 and step.way is not Way.CREATE:
+        return travel_back(step, journal, cloudflare, work)
+    # What is put back by half, also by a crash, is to be done again; it no longer counts as verified.
+    journal.note(step, state="undoing", last=None)
     if step.kind in MERGEABLE:
         return take_back(step, journal, cloudflare, work.source(step), work.say)
     if step.way is Way.CREATE:
@@ -66,8 +70,6 @@ def put_back(step: Step, journal: Journal, work: Work) -> str:
             # Somebody else removed it, or it never came to be.
             pass
         return ""
-    if step.kind is Kind.D1:
-        return travel_back(step, noted, cloudflare, work)
     write_back = write_back_bucket if step.kind is Kind.R2 else put_back_namespace
     findings = write_back(step, cloudflare, work.safety_source(step, str(noted["safety"])), work)
     return f"after writing it back from {noted['safety']}: {findings[0]}" if findings else ""

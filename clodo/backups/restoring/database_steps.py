@@ -131,8 +131,9 @@ def query_tables(cloudflare: Cloudflare, ident: str) -> int:
     return int(cloudflare.d1.raw(ident, sql, only_reads=True)[0].results.rows[0][0])
 
 
-def travel_back(step: Step, noted: Mapping[str, Any], cloudflare: Cloudflare, work: Work) -> str:
+def travel_back(step: Step, journal: Journal, cloudflare: Cloudflare, work: Work) -> str:
     """Go back by bookmark if nobody wrote since."""
+    noted = journal.of(step)
     ident, before = str(step.there_id), str(noted["before"])
     now = cloudflare.d1.bookmark(ident)
     if now == before or (step.way is Way.OVERWRITE and not noted.get("was_sent")):
@@ -141,10 +142,12 @@ def travel_back(step: Step, noted: Mapping[str, Any], cloudflare: Cloudflare, wo
     way = f"`wrangler d1 time-travel restore --bookmark {before}`, or the safety snapshot {noted.get('safety')}"
     if after is None or now != after:
         return f"nobody can tell that only we wrote to it, so it stays as it is. The way back: {way}"
+    journal.note(step, state="undoing")
     went = cloudflare.d1.restore(ident, before)
     if went.previous_bookmark != after:
         # Somebody wrote in between: that must not be lost.
         cloudflare.d1.restore(ident, went.previous_bookmark)
+        journal.note(step, state=noted["state"])
         return f"somebody wrote to it meanwhile, so it stays as it is. The way back: {way}"
     work.say(f"d1/{step.name}: taken back by Time Travel; nobody had written meanwhile")
     return ""

@@ -68,6 +68,12 @@ class Journal:
         self.notes[step.key] = {**self.notes.get(step.key, {}), **facts}
         self._write()
 
+    def forget(self, step: Step) -> None:
+        """Forget what was done of a step, now that it is put back; its safety snapshot stays noted."""
+        safety = self.of(step).get("safety")
+        self.notes[step.key] = {"safety": safety} if safety else {}
+        self._write()
+
     def end(self) -> None:
         """Forget it: the restore is done, or undone."""
         self._file.unlink(missing_ok=True)

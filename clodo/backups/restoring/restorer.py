@@ -213,6 +213,9 @@ class Restorer:
         for step in reversed(begun):
             try:
                 problem = put_back(step, journal, undoing)
+                if not problem:
+                    # Whoever goes on after an undo that left something else does this step anew.
+                    journal.forget(step)
             except ClodoError as error:
                 problem = error.message
             if problem:
