@@ -144,6 +144,10 @@ class Rotator:
             )
         if known is not None and self.name in kept and self.mark(kept[self.name]) == known.new_fingerprint:
             self.tell(f"{self.target}: going on with a rotation of {self.name} that was cut short")
+            made_as = self._made_as(known.old_fingerprint)
+            if made_as:
+                # It died after the value was kept, before its kind was noted.
+                self.keeper.change({self.name: kept[self.name]}, kind=self.declared.kind or made_as)
             old = kept.get(previous) if previous else None
             return known, {self.name: old, previous: old} if previous and old is not None else {}
         if known is not None:
@@ -184,8 +188,12 @@ class Rotator:
         """Return what kind of secret *value* is, as declared, else as it was made; empty when nobody knows."""
         if self.declared.kind is not None:
             return self.declared.kind
+        return self._made_as(self.mark(value))
+
+    def _made_as(self, fingerprint: str) -> str:
+        """Return what kind the secret was noted as with the value of this fingerprint; empty when it was not."""
         records = (record for record in self.records.all(self.target) if record.name == self.name)
-        return next((record.kind for record in records if record.fingerprint == self.mark(value)), "")
+        return next((record.kind for record in records if record.fingerprint == fingerprint), "")
 
     def _put_back(
         self, record: RotationRecord, before: Mapping[str, str], error: ClodoError, *, was_released: bool

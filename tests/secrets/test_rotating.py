@@ -59,10 +59,12 @@ class World:
         return dict(self.kept)
 
     def change(self, values: Mapping[str, str], *, kind: str = "") -> None:
-        """Keep, unless killed right before or right after."""
+        """Keep and note it, unless killed right before or right after keeping."""
         self._step()
         self.kept.update(values)
         self._step()
+        marks = {name: mark(value) for name, value in values.items()}
+        self.ledger.secrets.note_kept("api@production", marks, kind=kind)
 
     def release(self, reason: str, instead: Mapping[str, str]) -> None:
         """Bring to the Worker what is kept, unless killed right before or right after."""
@@ -261,6 +263,18 @@ def test_a_process_that_dies_anywhere_loses_no_value(world):
             assert step > 8
             return
     raise AssertionError("it never came to an end")
+
+
+def test_a_rotation_that_died_before_its_kind_was_noted_goes_on_with_the_kind_before(world):
+    """Killed after the new value was kept: where no kind is declared, the rotation after that still knows it."""
+    world.ledger.secrets.note_kept("api@production", {"KEY": mark(OLD)}, kind="jwt")
+    world.dies_at = 1
+    with pytest.raises(Killed):
+        world.rotator(kind=None).begin()
+    world.dies_at = None
+    world.rotator(kind=None).retire(_past_grace(world, world.rotator(kind=None).begin()))
+
+    assert world.rotator(kind=None).begin().state is RotationState.OVERLAPPING
 
 
 def _finish(world: World) -> None:
