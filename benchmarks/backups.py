@@ -87,8 +87,9 @@ def _measure(say: Say, cloud: Cloud, client: httpx.Client, folder: Path, *, mega
     floor = -(-keys // 1000) + -(-keys // 100)
     say(f"KV: {kv['requests']} requests for {keys:,} keys, floor {floor}; {kv['seconds']:.1f} s")
     many = _many_databases(cloud, client, root)
-    _workspace(folder / "beside", str(identity.to_public()))
-    rolled_back = rollbacks.measure(say, cloud, client, folder / "beside")
+    for name in ("beside", "apart"):
+        _workspace(folder / name, str(identity.to_public()))
+    rolled_back = rollbacks.measure(say, cloud, client, folder / "beside", folder / "apart")
     say(f"{DATABASES} databases: {many['requests']} requests, {many['seconds']:.1f} s")
     if not all(found["is_good"] for found in (first, second, kv, many)) or first["rows"] != rows:
         raise RuntimeError("a snapshot is not a good one, so its seconds mean nothing")
