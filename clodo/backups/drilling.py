@@ -155,6 +155,7 @@ class Driller:
         work = Work(
             client=client,
             source=source,
+            undo_source=source,
             safety_source=lambda step, snapshot: source(step),
             scratch=self._folder / "scratch",
             table=None,

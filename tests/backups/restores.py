@@ -65,6 +65,17 @@ def die_at(write: int) -> Callable[[], None]:
     return check
 
 
+def act_at(write: int, act: Callable[[], object]) -> Callable[[], None]:
+    """Return a check during which somebody else does something, just before the given write."""
+    calls = iter(range(1, 100))
+
+    def check() -> None:
+        if next(calls) == write:
+            act()
+
+    return check
+
+
 def everything(fleet: Fleet, database_id: str) -> dict[str, Any]:
     """Return schema and rows of a database as the API gives them."""
     found: dict[str, Any] = {}

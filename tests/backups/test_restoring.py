@@ -27,10 +27,11 @@ from clodo.errors import (
     SnapshotNotTrusted,
     UndoIncomplete,
     VaultUnavailable,
+    VerificationFailed,
 )
 from clodo.ledger import Owner
 from clodo.workspace.workspace import Workspace
-from tests.backups.restores import everything, keys, restorer
+from tests.backups.restores import act_at, everything, keys, restorer
 from tests.fixtures.embedded_cloud import account_of
 
 
@@ -292,6 +293,27 @@ def test_what_others_wrote_meanwhile_is_not_taken_back(fleet):
     assert "safety snapshot s" in caught.value.message
     assert ["by somebody"] in fleet.sql("SELECT text FROM notes")
     assert wanted.restore(Wish(snapshot=manifest.id, in_place=True)).was_resumed
+
+
+def test_keys_that_others_write_meanwhile_survive_a_restore_that_fails(fleet):
+    """A new one and one over what the restore wrote: both stay, all else is as it was before."""
+    manifest = fleet.back_up()
+    write_something(fleet)
+    before = keys(fleet, fleet.namespace_id)
+
+    def write():
+        fleet.cloudflare.kv.put_value(fleet.namespace_id, "theirs", b"new")
+        fleet.cloudflare.kv.put_value(fleet.namespace_id, "plain", b"newest")
+
+    fleet.clock = Clock(sleep=lambda seconds: None)
+    wish = Wish(snapshot=manifest.id, only=("kv/shop-kv",), in_place=True)
+    with pytest.raises(VerificationFailed, match="'plain' has another value"):
+        restorer(fleet, check=act_at(2, write)).restore(wish)
+
+    found = {key[0]: key for key in keys(fleet, fleet.namespace_id)}
+    assert (found.pop("theirs")[1], found.pop("plain")[1]) == (b"new", b"newest")
+    assert list(found.values()) == [key for key in before if key[0] != "plain"]
+    assert any("left 2 keys alone" in line for line in fleet.told)
 
 
 def test_what_was_put_back_is_restored_again_by_the_same_command(fleet):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from clodo.backups.documents import read_documents
 from clodo.backups.r2.packs import read_pack
+from clodo.backups.restoring.putting_back import Ruling, rule
 from clodo.cloudflare.client import Cloudflare
 from clodo.cloudflare.r2 import StoredObject
 from clodo.errors import SnapshotDamaged
 
+Listed = tuple[Any, ...]
 Packs = Mapping[str, Callable[[], Iterator[bytes]]]
 
 
@@ -26,11 +28,16 @@ class ObjectComparison:
     findings: list[str] = field(default_factory=list)
 
 
-def write_bucket(cloudflare: Cloudflare, bucket: str, index: Iterator[bytes], packs: Packs) -> int:
+def write_bucket(
+    cloudflare: Cloudflare, bucket: str, index: Iterator[bytes], packs: Packs, *, only: Collection[str] | None = None
+) -> int:
     """
     Put the objects of an archive into a bucket, but for those that are there as they should be; twice changes nothing.
 
     Holds one object in memory at a time.
+
+    Args:
+        only: These keys; all otherwise.
 
     Returns:
         How many were put.
@@ -43,7 +50,8 @@ def write_bucket(cloudflare: Cloudflare, bucket: str, index: Iterator[bytes], pa
     wanted = {
         (str(entry["pack"]), str(entry["member"])): entry
         for entry in entries_of(index)
-        if there.get(str(entry["key"])) != _compared(StoredObject.model_validate(entry))
+        if (only is None or entry["key"] in only)
+        and there.get(str(entry["key"])) != _compared(StoredObject.model_validate(entry))
     }
     count = 0
     for pack in sorted({pack for pack, _ in wanted}):
@@ -66,18 +74,44 @@ def write_bucket(cloudflare: Cloudflare, bucket: str, index: Iterator[bytes], pa
     return count
 
 
-def remove_others(cloudflare: Cloudflare, bucket: str, index: Iterator[bytes]) -> int:
+@dataclass(frozen=True, slots=True)
+class Rulings:
     """
-    Delete the objects of a bucket that an archive doesn't have.
+    What is to be done with the objects of a bucket, by their keys.
 
-    Returns:
-        How many.
+    Attributes:
+        write: Those that a restore changed or removed.
+
+        remove: Those that it brought.
+
+        others: Those that somebody else wrote or removed since.
     """
-    kept = {str(entry["key"]) for entry in entries_of(index)}
-    others = [item.key for item in cloudflare.r2.objects(bucket) if item.key not in kept]
-    for key in others:
+
+    write: frozenset[str]
+    remove: frozenset[str]
+    others: frozenset[str]
+
+
+def rule_on_bucket(cloudflare: Cloudflare, bucket: str, brought: Iterator[bytes], before: Iterator[bytes]) -> Rulings:
+    """Say what of a bucket a restore did, as its list tells: content by etag, metadata, storage class."""
+    old = _listed(before)
+    try:
+        ours = _listed(brought)
+    except SnapshotDamaged:
+        # A restore reads the index to its end before it writes anything.
+        ours = old
+    there = {item.key: _compared(item) for item in cloudflare.r2.objects(bucket)}
+    found: dict[Ruling, set[str]] = {ruling: set() for ruling in Ruling}
+    for key in there.keys() | ours.keys() | old.keys():
+        item = there.get(key)
+        found[rule(item, _once_put(ours.get(key), item), _once_put(old.get(key), item))].add(key)
+    return Rulings(*(frozenset(found[ruling]) for ruling in (Ruling.WRITE, Ruling.REMOVE, Ruling.SOMEBODYS)))
+
+
+def remove_objects(cloudflare: Cloudflare, bucket: str, keys: Iterable[str]) -> None:
+    """Delete objects."""
+    for key in sorted(keys):
         cloudflare.r2.delete_object(bucket, key)
-    return len(others)
 
 
 def verify_bucket(cloudflare: Cloudflare, bucket: str, index: Iterator[bytes], scratch: Path) -> ObjectComparison:
@@ -106,8 +140,7 @@ def verify_bucket(cloudflare: Cloudflare, bucket: str, index: Iterator[bytes], s
 
 def delete_bucket(cloudflare: Cloudflare, bucket: str) -> None:
     """Delete a bucket with all that is in it."""
-    for item in list(cloudflare.r2.objects(bucket)):
-        cloudflare.r2.delete_object(bucket, item.key)
+    remove_objects(cloudflare, bucket, [item.key for item in cloudflare.r2.objects(bucket)])
     cloudflare.r2.delete(bucket)
 
 
@@ -120,6 +153,17 @@ def entries_of(index: Iterator[bytes]) -> Iterator[dict[str, Any]]:
         pass
 
 
-def _compared(item: StoredObject) -> tuple[Any, ...]:
+def _once_put(archived: Listed | None, there: Listed | None) -> Listed | None:
+    """Return what is there, if it is what putting an object makes: one that came in parts gets another kind of etag."""
+    if archived is None or there is None or "-" not in archived[0] or "-" in there[0]:
+        return archived
+    return there if archived[1:] == there[1:] else archived
+
+
+def _listed(index: Iterator[bytes]) -> dict[str, Listed]:
+    return {str(entry["key"]): _compared(StoredObject.model_validate(entry)) for entry in entries_of(index)}
+
+
+def _compared(item: StoredObject) -> Listed:
     """Return what makes two objects the same; the etag is of the content."""
     return item.etag, item.size, item.http_metadata, item.custom_metadata, item.storage_class

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clodo.backups.manifest import Kind
-from clodo.backups.restoring.bucket_steps import delete_made_bucket, restore_bucket, write_back_bucket
+from clodo.backups.restoring.bucket_steps import delete_made_bucket, put_back_bucket, restore_bucket
 from clodo.backups.restoring.database_steps import delete_made_database, restore_database, travel, travel_back
 from clodo.backups.restoring.journal import Journal
 from clodo.backups.restoring.merging import MERGEABLE, merge, take_back
@@ -70,6 +70,6 @@ def put_back(step: Step, journal: Journal, work: Work) -> str:
             # Somebody else removed it, or it never came to be.
             pass
         return ""
-    write_back = write_back_bucket if step.kind is Kind.R2 else put_back_namespace
+    write_back = put_back_bucket if step.kind is Kind.R2 else put_back_namespace
     findings = write_back(step, cloudflare, work.safety_source(step, str(noted["safety"])), work)
     return f"after writing it back from {noted['safety']}: {findings[0]}" if findings else ""

@@ -7,7 +7,15 @@ from datetime import timedelta
 from typing import Any
 
 from clodo.backups.restoring.journal import Journal
-from clodo.backups.restoring.namespaces import KeyComparison, Pairs, pairs_of, verify_namespace, write_namespace
+from clodo.backups.restoring.namespaces import (
+    KeyComparison,
+    Pairs,
+    pairs_of,
+    verify_namespace,
+    verify_namespace_back,
+    write_namespace,
+    write_namespace_back,
+)
 from clodo.backups.restoring.plan import Step, Way
 from clodo.backups.restoring.sources import Source
 from clodo.backups.restoring.work import Work, raise_if_wrong
@@ -36,6 +44,9 @@ def restore_namespace(step: Step, journal: Journal, work: Work) -> None:
     else:
         ident = str(step.there_id)
         journal.note(step, state=journal.of(step).get("state", "begun"), id=ident)
+    before = None
+    if step.way is Way.OVERWRITE:
+        before = _pairs(work.safety_source(step, str(journal.of(step)["safety"])), work.prefix)
     work.say(f"kv/{step.name}: writing {step.items:,} keys")
     written = write_namespace(
         cloudflare,
@@ -43,14 +54,14 @@ def restore_namespace(step: Step, journal: Journal, work: Work) -> None:
         pairs,
         work.seconds,
         prefix=work.prefix,
-        replaces=step.way is Way.OVERWRITE,
+        before=before,
         after=journal.of(step).get("last"),
         note=lambda key: journal.note(step, last=key),
     )
     # What runs before this one left out is counted anew: their time is over now too.
     journal.note(step, state="written", expired=written.expired)
     work.say(f"kv/{step.name}: comparing with the archive")
-    found = _verified_keys(cloudflare, ident, pairs, work)
+    found = _looked_at(work, lambda: verify_namespace(cloudflare, ident, pairs(), work.seconds, prefix=work.prefix))
     raise_if_wrong(f"kv/{step.name}", found.findings)
     journal.note(step, items=found.keys)
 
@@ -78,21 +89,32 @@ def _pairs(source: Source, prefix: str | None) -> Callable[[], Pairs]:
     return lambda: pairs_of(source.chunks(), prefix)
 
 
-def _verified_keys(cloudflare: Cloudflare, ident: str, pairs: Callable[[], Pairs], work: Work) -> KeyComparison:
-    for look in range(_LOOKS):
-        found = verify_namespace(cloudflare, ident, pairs(), work.seconds, prefix=work.prefix)
-        if not found.findings or look == _LOOKS - 1:
+def _looked_at(work: Work, look: Callable[[], KeyComparison]) -> KeyComparison:
+    """Return what was found, at last: KV may go on giving the values before for a while."""
+    for number in range(_LOOKS):
+        found = look()
+        if not found.findings or number == _LOOKS - 1:
             break
         work.say("not all of it can be read yet; looking again")
         work.clock.sleep(PROPAGATION.total_seconds() / (_LOOKS - 1))
     return found
 
 
-def put_back_namespace(step: Step, cloudflare: Cloudflare, source: Source, work: Work) -> list[str]:
-    """Write keys back as they were before; return what is otherwise all the same."""
-    pairs, ident = _pairs(source, work.prefix), str(step.there_id)
-    write_namespace(cloudflare, ident, pairs, work.seconds, prefix=work.prefix, replaces=True)
-    return _verified_keys(cloudflare, ident, pairs, work).findings
+def put_back_namespace(step: Step, cloudflare: Cloudflare, before: Source, work: Work) -> list[str]:
+    """
+    Make keys what they were before, but for those that somebody else wrote since.
+
+    Returns:
+        What of the restore is still there.
+    """
+    ident, held = str(step.there_id), _pairs(before, work.prefix)
+    brought = _pairs(work.undo_source(step), work.prefix)
+    others = write_namespace_back(cloudflare, ident, brought(), held(), work.seconds, prefix=work.prefix)
+    if others:
+        work.say(f"kv/{step.name}: left {others:,} keys alone that somebody else wrote meanwhile")
+    return _looked_at(
+        work, lambda: verify_namespace_back(cloudflare, ident, brought(), held(), work.seconds, prefix=work.prefix)
+    ).findings
 
 
 def delete_made_namespace(step: Step, noted: Mapping[str, Any], cloudflare: Cloudflare) -> bool:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from clodo.backups.kv.capture import NamespaceResource
 from clodo.backups.kv.lines import read_lines
+from clodo.backups.restoring.putting_back import Ruling, rule, side_by_side
 from clodo.cloudflare.client import Cloudflare
-from clodo.cloudflare.kv import KEYS_PER_BULK_DELETE, Pair
+from clodo.cloudflare.kv import Pair
+from clodo.errors import SnapshotDamaged
 
 BATCH_PAIRS = 10_000
 BATCH_BYTES = 16_000_000
@@ -60,7 +62,7 @@ def write_namespace(
     now: Callable[[], float],
     *,
     prefix: str | None = None,
-    replaces: bool = False,
+    before: Callable[[], Pairs] | None = None,
     after: str | None = None,
     note: Callable[[str], None] = lambda key: None,
 ) -> Written:
@@ -70,7 +72,7 @@ def write_namespace(
     Args:
         now: Seconds since 1970.
 
-        replaces: Remove keys (that begin with *prefix*) that are not in the archive.
+        before: Remove those of these keys that are not in the archive; others came since, and stay.
 
         after: Begin behind this key: those before were written.
 
@@ -81,31 +83,69 @@ def write_namespace(
         PartlyDone: Cloudflare did not store some of them.
     """
     found = Written()
-    batch: list[Pair] = []
-    size = 0
-
-    def send() -> None:
-        nonlocal size
-        if batch:
-            cloudflare.kv.bulk_put(namespace_id, batch)
-            note(batch[-1].key)
-        batch.clear()
-        size = 0
-
+    batch = _Batch(cloudflare, namespace_id, note)
     for pair in pairs():
         if after is not None and pair.key.encode() <= after.encode():
             continue
         if _is_over(pair, now() + SHORTEST_LIFE_SECONDS):
             found.expired += 1
             continue
-        if batch and (len(batch) >= BATCH_PAIRS or size + len(pair.value) > BATCH_BYTES):
-            send()
-        batch.append(pair)
-        size += len(pair.value) + len(pair.key)
+        batch.add(pair)
         found.keys += 1
-    send()
-    if replaces:
-        found.removed = _remove_others(cloudflare, namespace_id, pairs, prefix)
+    batch.send()
+    if before is not None:
+        found.removed = _remove_others(cloudflare, namespace_id, pairs(), before(), prefix)
+    return found
+
+
+def write_namespace_back(
+    cloudflare: Cloudflare,
+    namespace_id: str,
+    brought: Pairs,
+    before: Pairs,
+    now: Callable[[], float],
+    *,
+    prefix: str | None = None,
+) -> int:
+    """
+    Take back what a restore did to keys that begin with *prefix*; what somebody else wrote since stays.
+
+    Returns:
+        How many keys are somebody else's.
+    """
+    batch, removed, others = _Batch(cloudflare, namespace_id), list[str](), 0
+    for key, there, ours, old in _before_and_after(_live(cloudflare, namespace_id, prefix), brought, before):
+        ruling = rule(there, ours, old)
+        if ruling is Ruling.SOMEBODYS:
+            others += 1
+        elif ours == old:
+            continue
+        # Also where all seems to be as before: KV may go on giving what it held before the restore.
+        elif old is None:
+            removed.append(key)
+        elif not _is_over(old, now() + SHORTEST_LIFE_SECONDS):
+            batch.add(old)
+    batch.send()
+    cloudflare.kv.bulk_delete(namespace_id, removed)
+    return others
+
+
+def verify_namespace_back(
+    cloudflare: Cloudflare,
+    namespace_id: str,
+    brought: Pairs,
+    before: Pairs,
+    now: Callable[[], float],
+    *,
+    prefix: str | None = None,
+) -> KeyComparison:
+    """Look whether anything that a restore did is still there."""
+    found = KeyComparison()
+    for key, there, ours, old in _before_and_after(_live(cloudflare, namespace_id, prefix), brought, before):
+        found.keys += 1
+        is_over = old is not None and _is_over(old, now() + SHORTEST_LIFE_SECONDS)
+        if rule(there, ours, old) in (Ruling.WRITE, Ruling.REMOVE) and not (there is None and is_over):
+            _note(found, f"the key {key!r} is not as it was before")
     return found
 
 
@@ -119,7 +159,7 @@ def verify_namespace(
 ) -> KeyComparison:
     """Compare a namespace with an archive: each key's value, metadata and expiration, and that there are no others."""
     found = KeyComparison()
-    live = (pair for pair in read_lines(NamespaceResource(cloudflare, namespace_id, "").lines(prefix)))
+    live = _live(cloudflare, namespace_id, prefix)
     there = next(live, None)
     for pair in pairs:
         while there is not None and there.key.encode() < pair.key.encode():
@@ -138,19 +178,63 @@ def verify_namespace(
     return found
 
 
-def _remove_others(cloudflare: Cloudflare, namespace_id: str, pairs: Callable[[], Pairs], prefix: str | None) -> int:
-    archived = pairs()
-    known = next(archived, None)
-    others: list[str] = []
-    removed = 0
-    for key in cloudflare.kv.keys(namespace_id, prefix=prefix):
-        while known is not None and known.key.encode() < key.name.encode():
-            known = next(archived, None)
-        if known is None or known.key != key.name:
-            others.append(key.name)
-    for start in range(0, len(others), KEYS_PER_BULK_DELETE):
-        removed += cloudflare.kv.bulk_delete(namespace_id, others[start : start + KEYS_PER_BULK_DELETE])
-    return removed
+def _remove_others(cloudflare: Cloudflare, namespace_id: str, pairs: Pairs, before: Pairs, prefix: str | None) -> int:
+    there = (Pair(key.name, b"") for key in cloudflare.kv.keys(namespace_id, prefix=prefix))
+    rows = side_by_side(there, pairs, before)
+    others = [key for key, (live, wanted, old) in rows if live is not None and wanted is None and old is not None]
+    return cloudflare.kv.bulk_delete(namespace_id, others)
+
+
+def _before_and_after(
+    live: Pairs, brought: Pairs, before: Pairs
+) -> Iterator[tuple[str, Pair | None, Pair | None, Pair | None]]:
+    """Yield each key with what is there, what a restore makes of it, and what it was before."""
+    readable = _Readable(brought)
+    for key, (there, ours, old) in side_by_side(live, readable, before):
+        # A restore reads the archive in the same order: behind a damage it wrote nothing.
+        yield key, there, old if ours is None and readable.is_damaged else ours, old
+
+
+class _Readable(Iterator[Pair]):
+    """The keys of an archive, as far as it can be read."""
+
+    def __init__(self, pairs: Pairs) -> None:
+        self.is_damaged = False
+        self._pairs = pairs
+
+    def __next__(self) -> Pair:
+        try:
+            return next(self._pairs)
+        except SnapshotDamaged:
+            self.is_damaged = True
+            raise StopIteration from None
+
+
+def _live(cloudflare: Cloudflare, namespace_id: str, prefix: str | None) -> Pairs:
+    return read_lines(NamespaceResource(cloudflare, namespace_id, "").lines(prefix))
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Keys that are written together."""
+
+    cloudflare: Cloudflare
+    namespace_id: str
+    note: Callable[[str], None] = lambda key: None
+    pairs: list[Pair] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, pair: Pair) -> None:
+        if self.pairs and (len(self.pairs) >= BATCH_PAIRS or self.size + len(pair.value) > BATCH_BYTES):
+            self.send()
+        self.pairs.append(pair)
+        self.size += len(pair.value) + len(pair.key)
+
+    def send(self) -> None:
+        if self.pairs:
+            self.cloudflare.kv.bulk_put(self.namespace_id, self.pairs)
+            self.note(self.pairs[-1].key)
+        self.pairs, self.size = [], 0
 
 
 def _is_over(pair: Pair, moment: float) -> bool:

@@ -20,7 +20,16 @@ from clodo.backups.vault import Vault
 from clodo.cloudflare.budget import Lane
 from clodo.cloudflare.client import Cloudflare
 from clodo.cloudflare.clock import SYSTEM_CLOCK, Clock
-from clodo.errors import ClodoError, LockLost, NotAuthorised, Refused, UndoIncomplete, VaultUnavailable
+from clodo.errors import (
+    ClodoError,
+    LockLost,
+    NotAuthorised,
+    Refused,
+    SnapshotDamaged,
+    SnapshotNotFound,
+    UndoIncomplete,
+    VaultUnavailable,
+)
 from clodo.ledger import Ledger, Lock, Owner
 from clodo.workspace.workspace import Workspace
 
@@ -227,7 +236,7 @@ class Restorer:
                 hint="Run the same command again: it goes on from here. Or see docs/backups.md.",
             ) from cause
         journal.end()
-        self._say("the restore failed; everything is as it was before")
+        self._say("the restore failed; everything that it did was taken back")
 
     def _resolved(self, wish: Wish) -> Wish:
         if wish.at is not None:
@@ -262,12 +271,18 @@ class Restorer:
 
         held: dict[str, Source] = {}
 
+        def of_snapshot(step: Step, place: Vault, kept: Manifest) -> Source:
+            archive = next(item for item in kept.archives if (item.kind, item.id) == (step.kind, step.source_id))
+            return source_of(place, kept, archive, self._backups.identities)
+
         def source(step: Step) -> Source:
             assert manifest is not None
-            archive = next(item for item in manifest.archives if (item.kind, item.id) == (step.kind, step.source_id))
-            found = source_of(self._backups.vault(plan.vault), manifest, archive, self._backups.identities)
+            found = of_snapshot(step, self._backups.vault(plan.vault), manifest)
             # What was merged is taken back by what was read: a vault that fails meanwhile is no hindrance.
             return held.setdefault(step.key, found.held()) if step.kind in MERGEABLE else found
+
+        def undo_source(step: Step) -> Source:
+            return of_snapshot(step, *self._from_any_vault(str(plan.snapshot)))
 
         def safety_source(step: Step, snapshot: str) -> Source:
             place, kept = self._from_any_vault(snapshot)
@@ -278,6 +293,7 @@ class Restorer:
         return Work(
             client=client,
             source=source,
+            undo_source=undo_source,
             safety_source=safety_source,
             scratch=self._workspace.state_dir / "backups" / "scratch",
             table=plan.table,
@@ -292,7 +308,7 @@ class Restorer:
         for place in others:
             try:
                 return place, self._backups.manifest(snapshot, vault=place.name)
-            except (VaultUnavailable, NotAuthorised) as error:
+            except (VaultUnavailable, NotAuthorised, SnapshotNotFound, SnapshotDamaged) as error:
                 self._say(f"{error.message}; looking into the next one")
         return last, self._backups.manifest(snapshot, vault=last.name)
 

@@ -26,6 +26,8 @@ class Work:
 
         source: Gives the archive that a step restores.
 
+        undo_source: Gives the same when the step is taken back, out of the first vault that can be read.
+
         safety_source: Gives the archive of what a step overwrites.
 
         scratch: Folder for SQL text on its way.
@@ -33,6 +35,7 @@ class Work:
 
     client: Callable[[Step], Cloudflare]
     source: Callable[[Step], Source]
+    undo_source: Callable[[Step], Source]
     safety_source: Callable[[Step, str], Source]
     scratch: Path
     table: str | None

@@ -8,9 +8,9 @@ from clodo.backups.manifest import Kind
 from clodo.backups.restoring.plan import Way, Wish
 from clodo.backups.restoring.rebinding import rebind
 from clodo.backups.vault import Vault
-from clodo.errors import ApiRefused, ClodoError, LockLost, SnapshotDamaged
+from clodo.errors import ApiRefused, ClodoError, LockLost, PlanIsStale, SnapshotDamaged, VerificationFailed
 from tests.backups.r2.test_buckets import bucket, put
-from tests.backups.restores import die_at, restorer
+from tests.backups.restores import act_at, die_at, restorer
 
 __all__ = ["bucket"]
 
@@ -141,13 +141,47 @@ def test_a_restore_in_place_that_died_goes_on(changed, write):
     assert objects(fleet, "pictures") == before
 
 
-def test_a_bucket_that_somebody_makes_at_the_same_moment_is_left_alone(bucket):
-    """Right before ours would be made: theirs stays, with what they put into it."""
+def test_objects_that_others_write_meanwhile_survive_a_restore_that_fails(changed):
+    """A new one and one over what the restore wrote: both stay, all else is as it was before."""
+    fleet, _, late, wish = changed
+
+    def write():
+        put(fleet, "theirs", b"new")
+        put(fleet, "page", b"newest")
+
+    with pytest.raises(VerificationFailed):
+        restorer(fleet, check=act_at(4, write)).restore(wish)
+
+    found = objects(fleet, "pictures")
+    assert (found.pop("theirs")[0], found.pop("page")[0]) == (b"new", b"newest")
+    assert found == {key: item for key, item in late.items() if key != "page"}
+    assert any("left 2 objects alone" in line for line in fleet.told)
+
+
+def test_a_bucket_that_others_write_into_is_not_restored_in_place(changed):
+    """What came since the safety snapshot is in no snapshot: the restore that goes on after a crash is taken back."""
+    fleet, _, late, wish = changed
+    with pytest.raises(LockLost):
+        restorer(fleet, check=die_at(2)).restore(wish)
+    put(fleet, "theirs", b"new")
+
+    with pytest.raises(PlanIsStale, match="somebody wrote the object 'theirs' since the safety snapshot"):
+        restorer(fleet).restore(wish)
+
+    found = objects(fleet, "pictures")
+    assert found.pop("theirs")[0] == b"new"
+    assert found == late
+
+
+@pytest.mark.parametrize("contents", [[], ["theirs"]])
+def test_a_bucket_that_somebody_makes_at_the_same_moment_is_left_alone(bucket, contents):
+    """Right before ours would be made: theirs stays, empty or with what they put into it."""
     manifest = bucket.back_up(kinds=[Kind.R2])
 
     def make_theirs():
         bucket.account.result("POST", "/r2/buckets", json={"name": "again"})
-        bucket.account.result("PUT", "/r2/buckets/again/objects/theirs", content=b"1")
+        for key in contents:
+            bucket.account.result("PUT", f"/r2/buckets/again/objects/{key}", content=b"1")
 
     writes = iter([make_theirs])
     with pytest.raises(ApiRefused):
@@ -155,7 +189,7 @@ def test_a_bucket_that_somebody_makes_at_the_same_moment_is_left_alone(bucket):
             Wish(snapshot=manifest.id, rename=(("pictures", "again"),))
         )
 
-    assert list(objects(bucket, "again")) == ["theirs"]
+    assert list(objects(bucket, "again")) == contents
 
 
 def test_a_lost_pack_leaves_no_bucket_behind(bucket):
