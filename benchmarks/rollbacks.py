@@ -22,7 +22,8 @@ from clodo.cloudflare.client import Cloudflare
 from clodo.ledger import Ledger
 
 ROLLBACKS = 30
-WORKER = "rolled-back"
+#: One for each round: a Worker's list of deployments grows with each rollback, and with it the time to read it.
+WORKERS = ("alone", "beside", "sharing", "waiting")
 MAX_RATIO = 1.5
 #: Requests after which a backup surely reads.
 BEGUN = 20
@@ -46,25 +47,26 @@ def measure(say: Say, cloud: Cloud, client: httpx.Client, root: Path, apart: Pat
 
         apart: Another one.
     """
-    for version in ("first", "second"):
-        code = f"export default {{ fetch() {{ return new Response('{version}') }} }}"
-        cloud.deploy(client, WORKER, code)
-        cloud.open_subdomain(client, WORKER)
+    for worker in WORKERS:
+        for version in ("first", "second"):
+            code = f"export default {{ fetch() {{ return new Response('{version}') }} }}"
+            cloud.deploy(client, worker, code)
+            cloud.open_subdomain(client, worker)
     _count_requests(cloud, client)
     account = str(cloud.state["account_id"]), str(cloud.state["token"]), f"{cloud.edge_url}/client/v4"
     with (
         Ledger.open(root / "ledger.sqlite3") as ledger,
         Cloudflare(*account, budget=ledger.budget(USER), lane=Lane.UNDO) as cloudflare,
     ):
-        alone = _roll_back(cloud, client, cloudflare)
+        alone = _roll_back(cloud, client, cloudflare, "alone")
         with _backup(cloud, apart) as backup:
-            beside = _roll_back_meanwhile(cloud, client, cloudflare, backup, _calls(cloud, client))
+            beside = _roll_back_meanwhile(cloud, client, cloudflare, "beside", backup, _calls(cloud, client))
         _count_requests(cloud, client)
         start = _calls(cloud, client)
         with _backup(cloud, root) as backup:
-            sharing = _roll_back_meanwhile(cloud, client, cloudflare, backup, start)
+            sharing = _roll_back_meanwhile(cloud, client, cloudflare, "sharing", backup, start)
             _wait(lambda: _is_still(cloud, client, start), backup)
-            waiting = _roll_back(cloud, client, cloudflare)
+            waiting = _roll_back(cloud, client, cloudflare, "waiting")
             if backup.poll() is not None:
                 raise RuntimeError("the backup ended before its lane was used up: give it more keys")
     refused = sum(call["status"] == 429 for call in _ask(cloud, client, "GET", "/requests")["calls"])
@@ -90,29 +92,29 @@ def measure(say: Say, cloud: Cloud, client: httpx.Client, root: Path, apart: Pat
     )
 
 
-def _roll_back(cloud: Cloud, client: httpx.Client, cloudflare: Cloudflare) -> list[float]:
+def _roll_back(cloud: Cloud, client: httpx.Client, cloudflare: Cloudflare, worker: str) -> list[float]:
     """Go to and fro between two versions; return the seconds of each."""
-    second, first = (version.id for version in cloudflare.versions.list(WORKER, limit=2))
+    second, first = (version.id for version in cloudflare.versions.list(worker, limit=2))
     seconds = []
     for _ in range(ROLLBACKS):
         began = time.perf_counter()
-        live = cloudflare.deployments.current(WORKER)
+        live = cloudflare.deployments.current(worker)
         target = first if live is not None and live.only_version == second else second
-        cloudflare.versions.get(WORKER, target)
-        cloudflare.deployments.create(WORKER, {target: 100})
-        cloudflare.deployments.current(WORKER)
-        _visit(cloud, client, "first" if target == first else "second")
+        cloudflare.versions.get(worker, target)
+        cloudflare.deployments.create(worker, {target: 100})
+        cloudflare.deployments.current(worker)
+        _visit(cloud, client, worker, "first" if target == first else "second")
         seconds.append(time.perf_counter() - began)
     return seconds
 
 
 def _roll_back_meanwhile(
-    cloud: Cloud, client: httpx.Client, cloudflare: Cloudflare, backup: subprocess.Popen[str], start: int
+    cloud: Cloud, client: httpx.Client, cloudflare: Cloudflare, worker: str, backup: subprocess.Popen[str], start: int
 ) -> list[float]:
     """Roll back while the backup reads: it has begun before, and goes on until the end."""
     _wait(lambda: _reads(cloud, client, start) > BEGUN, backup)
     began = _reads(cloud, client, start)
-    seconds = _roll_back(cloud, client, cloudflare)
+    seconds = _roll_back(cloud, client, cloudflare, worker)
     if backup.poll() is not None or _reads(cloud, client, start) == began:
         raise RuntimeError("the backup did nothing beside the rollbacks: give it more keys")
     return seconds
@@ -123,10 +125,10 @@ def _calls(cloud: Cloud, client: httpx.Client) -> int:
     return int(_ask(cloud, client, "GET", "/status")["calls"])
 
 
-def _visit(cloud: Cloud, client: httpx.Client, expected: str) -> None:
+def _visit(cloud: Cloud, client: httpx.Client, worker: str, expected: str) -> None:
     """Ask the Worker until the expected version answers."""
     ends = time.monotonic() + PATIENCE_SECONDS
-    while (answer := client.get("/", headers={"Host": cloud.hostname(WORKER)})).text != expected:
+    while (answer := client.get("/", headers={"Host": cloud.hostname(worker)})).text != expected:
         if time.monotonic() > ends:
             raise RuntimeError(f"the Worker answers {answer.status_code} {answer.text[:200]}, not {expected}")
 
