@@ -34,6 +34,9 @@ DRAIN_SECONDS = 3
 
 START_SECONDS = 30.0
 
+STOP_SECONDS = 90.0
+"""A slow machine ends hundreds of processes of Workers, after calls that were held up were given their time."""
+
 Answer = TypeVar("Answer")
 
 
@@ -100,9 +103,9 @@ class EmbeddedCloud:
         """End the server and every Worker's process; safe to repeat."""
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
-            self._thread.join(timeout=START_SECONDS)
+            self._thread.join(timeout=STOP_SECONDS)
             if self._thread.is_alive():
-                raise Failed(f"the embedded cloud at {self.url} did not stop within {START_SECONDS:g} s")
+                raise Failed(f"the embedded cloud at {self.url} did not stop within {STOP_SECONDS:g} s")
         self._thread = self._server = self._cloud = self._loop = None
 
     def new_account(self, *, zone: str | None = None, name: str = "Account") -> AccountKeys:

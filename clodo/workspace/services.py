@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from clodo.errors import BadConfiguration, ServiceNotFound
+from clodo.errors import BadConfiguration, Failed, ServiceNotFound
 from clodo.workspace.layouts.base_files import LayerReader
 from clodo.workspace.wrangler_config import WranglerConfig, find_config
 
@@ -92,12 +92,12 @@ def find_service(name: str, services: tuple[Service, ...]) -> Service:
 def config_files(root: Path) -> Iterator[Path]:
     """Yield the wrangler config of each folder at and below *root*; linked folders are followed once."""
     seen: set[tuple[int, int]] = set()
-    for parent, folders, _ in os.walk(root, followlinks=True):
+    for parent, folders, _ in os.walk(root, onerror=_raise_unless_passed_over, followlinks=True):
         folder = Path(parent)
         try:
             status = folder.stat()
-        except OSError:
-            # Gone since it was listed: a build beside us tidies up.
+        except OSError as error:
+            _raise_unless_passed_over(error)
             folders.clear()
             continue
         if (status.st_dev, status.st_ino) in seen:
@@ -108,3 +108,12 @@ def config_files(root: Path) -> Iterator[Path]:
         file = find_config(folder)
         if file is not None:
             yield file
+
+
+def _raise_unless_passed_over(error: OSError) -> None:
+    """Pass over folders that are gone since they were listed (a build beside us tidies up), or closed to us."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError):
+        raise Failed(
+            f"{error.filename}: can't be read ({error.strerror}), so a service in it would be missed",
+            hint="Run the same command again when the folder can be read.",
+        ) from error

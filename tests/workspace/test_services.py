@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,20 @@ def test_an_unknown_service_names_the_nearest(tmp_path: Path):
         find_service("payment", discover(tmp_path))
 
     assert caught.value.hint == "Did you mean payments?"
+
+
+def test_a_folder_that_can_not_be_read_just_now_is_no_empty_one(tmp_path: Path):
+    """A process without a file handle left says so, instead of releasing a workspace without its services."""
+    write(tmp_path, {"api/wrangler.toml": 'name = "api"\n'})
+    code = (
+        "import os, resource, sys; from pathlib import Path; from clodo.errors import Failed;"
+        "from clodo.workspace.services import discover; assert discover(Path(sys.argv[1]));"
+        "handles = [os.dup(0) for _ in range(9)];"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (handles[-1] + 1, handles[-1] + 1))\n"
+        "try: discover(Path(sys.argv[1]))\n"
+        "except Failed as error: print(error.message)"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+
+    assert ended.stdout == f"{tmp_path}: can't be read (Too many open files), so a service in it would be missed\n"
