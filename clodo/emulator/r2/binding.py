@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from clodo.emulator.r2.checksums import LENGTHS, from_base64
 from clodo.emulator.r2.conditions import from_binding
 from clodo.emulator.r2.cursors import read_cursor, write_cursor
+from clodo.emulator.r2.customer_keys import CustomerKey
 from clodo.emulator.r2.errors import (
     INCOMPLETE_BODY,
     INVALID_ARGUMENT,
@@ -96,8 +97,7 @@ class BucketBindings:
         return _json(_shown(await self._storage.objects.head(bucket, command["object"])))
 
     async def _get(self, bucket: Bucket, command: Command) -> Response:
-        _raise_if_encrypted(command)
-        opened = await self._storage.objects.open(bucket, command["object"])
+        opened = await self._storage.objects.open(bucket, command["object"], secret=_secret(command))
         try:
             found = opened.object
             if not from_binding(command.get("onlyIf")).hold(found):
@@ -141,7 +141,6 @@ class BucketBindings:
         return _json(answer)
 
     async def _put(self, bucket: Bucket, command: Command, value: AsyncIterator[bytes]) -> Response:
-        _raise_if_encrypted(command)
         told = _checksums_told(command)
         made = await self._storage.receive(
             bucket,
@@ -151,6 +150,7 @@ class BucketBindings:
             algorithms=[name for name in told if name != "md5"],
             told=lambda: told,
             conditions=from_binding(command.get("onlyIf")),
+            secret=_secret(command),
         )
         return _json(_shown(made))
 
@@ -162,14 +162,20 @@ class BucketBindings:
         return Response()
 
     async def _create_upload(self, bucket: Bucket, command: Command, value: AsyncIterator[bytes]) -> Response:
-        _raise_if_encrypted(command)
-        upload = await self._storage.uploads.create(bucket, command["object"], _description(command))
-        return _json({"uploadId": upload.id})
+        secret = _secret(command)
+        upload = await self._storage.uploads.create(
+            bucket, command["object"], _description(command), key_md5=None if secret is None else secret.md5
+        )
+        return _json({"uploadId": upload.id, **_encryption(upload.key_md5)})
 
     async def _upload_part(self, bucket: Bucket, command: Command, value: AsyncIterator[bytes]) -> Response:
-        _raise_if_encrypted(command)
         part, _ = await self._storage.receive_part(
-            bucket, command["object"], command["uploadId"], int(command["partNumber"]), value
+            bucket,
+            command["object"],
+            command["uploadId"],
+            int(command["partNumber"]),
+            value,
+            secret=_secret(command),
         )
         return _json({"etag": part.etag})
 
@@ -255,9 +261,10 @@ def _span(command: Command, size: int) -> Span:
     return span_of(size, **numbers)
 
 
-def _raise_if_encrypted(command: Command) -> None:
-    if command.get("ssec"):
-        raise R2Refused(NOT_IMPLEMENTED.saying("SSE-C is not served by this embedded cloud."))
+def _secret(command: Command) -> CustomerKey | None:
+    """Return the customer's key; workerd has checked that it is one."""
+    given = command.get("ssec")
+    return CustomerKey(bytes.fromhex(given["key"])) if given else None
 
 
 # --- what goes out ----------------------------------------------------------------------------------------------------
@@ -276,7 +283,12 @@ def _shown(found: StoredObject, span: Span | None = None, *, http: bool = True, 
         "range": {"offset": range_.start, "length": range_.length},
         "checksums": {number: found.checksums[name] for name, number in _CHECKSUMS.items() if name in found.checksums},
         "storageClass": found.storage_class,
+        **_encryption(found.key_md5),
     }
+
+
+def _encryption(key_md5: str | None) -> dict[str, Any]:
+    return {} if key_md5 is None else {"ssec": {"algorithm": "AES256", "keyMd5": key_md5}}
 
 
 def _json(answer: object) -> Response:

@@ -99,6 +99,26 @@ ENTITY_TOO_LARGE = Refusal(
 )
 
 # Not in Cloudflare's table: S3's own names; the numbers are ours.
+INVALID_ENCRYPTION_ALGORITHM = Refusal(
+    400,
+    10061,
+    "InvalidEncryptionAlgorithmError",
+    "The encryption request that you specified is not valid. The valid value is AES256.",
+)
+ENCRYPTION_NOT_APPLICABLE = Refusal(
+    400, 10062, "InvalidRequest", "The encryption parameters are not applicable to this object."
+)
+KEY_OF_OBJECT_NEEDED = ENCRYPTION_NOT_APPLICABLE.saying(
+    "The object was stored using a form of Server Side Encryption."
+    " The correct parameters must be provided to retrieve the object."
+)
+KEY_OF_UPLOAD_NEEDED = ENCRYPTION_NOT_APPLICABLE.saying(
+    "The multipart upload initiate requested encryption."
+    " Subsequent part requests must include the appropriate encryption parameters."
+)
+KEY_DIFFERS_FROM_UPLOADS = ENCRYPTION_NOT_APPLICABLE.saying(
+    "The provided encryption parameters did not match the ones used originally."
+)
 NO_SUCH_DOMAIN = Refusal(404, 10050, "NoSuchDomain", "The specified custom domain does not exist on this bucket.")
 MALFORMED_XML = Refusal(
     400,

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from clodo.emulator.r2.checksums import Hash, new_hash
+from clodo.emulator.r2.customer_keys import CustomerKey
 from clodo.emulator.r2.errors import full_disk_named
 from clodo.emulator.r2.ranges import Span
 from clodo.emulator.r2.records import Segment
@@ -40,10 +41,10 @@ class Files:
         for made in (folder, self._drafts, self._kept):
             made.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def draft(self, algorithms: Iterable[str] = ()) -> Draft:
-        """Return a place for a body; MD5 is always summed up, *algorithms* besides."""
+    def draft(self, algorithms: Iterable[str] = (), key: CustomerKey | None = None) -> Draft:
+        """Return a place for a body, encrypted if there is a key; MD5 is always summed up, *algorithms* besides."""
         name = uuid.uuid4().hex
-        return Draft(self._drafts / name, self.path(name), {*algorithms, "md5"})
+        return Draft(self._drafts / name, self.path(name), {*algorithms, "md5"}, key)
 
     def path(self, name: str) -> Path:
         """Return where a kept file is."""
@@ -85,14 +86,17 @@ class Files:
                 deleted += 1
         return deleted
 
-    async def read(self, segments: Sequence[Segment], span: Span) -> AsyncIterator[bytes]:
-        """Give the bytes of *span*, never more than a chunk in memory."""
+    async def read(
+        self, segments: Sequence[Segment], span: Span, key: CustomerKey | None = None
+    ) -> AsyncIterator[bytes]:
+        """Give the bytes of *span*, decrypted if there is a key, never more than a chunk in memory."""
         begin = 0
         for segment in segments:
             first = max(span.start, begin)
             last = min(span.end, begin + segment.size)
             if first < last:
                 file = await asyncio.to_thread(_opened_at, self.path(segment.file), first - begin)
+                cipher = None if key is None else key.cipher(segment.file, first - begin)
                 try:
                     left = last - first
                     while left:
@@ -100,7 +104,7 @@ class Files:
                         if not chunk:
                             raise OSError(f"{segment.file}: shorter than noted")
                         left -= len(chunk)
-                        yield chunk
+                        yield chunk if cipher is None else cipher.update(chunk)
                 finally:
                     file.close()
             begin += segment.size
@@ -120,10 +124,11 @@ class Draft:
         size: Bytes received.
     """
 
-    def __init__(self, path: Path, place: Path, algorithms: set[str]) -> None:
+    def __init__(self, path: Path, place: Path, algorithms: set[str], key: CustomerKey | None) -> None:
         self.size = 0
         self._path = path
         self._place = place
+        self._cipher = None if key is None else key.cipher(place.name)
         self._hashes: dict[str, Hash] = {name: new_hash(name) for name in algorithms}
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
@@ -188,6 +193,8 @@ class Draft:
         self._gathered_bytes = 0
         for hash_ in self._hashes.values():
             hash_.update(data)
+        if self._cipher is not None:
+            data = self._cipher.update(data)
         with full_disk_named():
             if self._descriptor is None:
                 self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

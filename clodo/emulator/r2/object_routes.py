@@ -148,5 +148,5 @@ def _shown(found: StoredObject) -> dict[str, Any]:
         "http_metadata": http,
         "custom_metadata": dict(found.custom),
         "storage_class": found.storage_class,
-        "ssec": False,
+        "ssec": found.key_md5 is not None,
     }

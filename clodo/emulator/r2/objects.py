@@ -8,6 +8,7 @@ from typing import Any
 
 from clodo.emulator.r2.conditions import NO_CONDITIONS, Conditions
 from clodo.emulator.r2.counting import counted
+from clodo.emulator.r2.customer_keys import CustomerKey, raise_if_unreadable
 from clodo.emulator.r2.errors import NO_SUCH_BUCKET, NO_SUCH_KEY, PRECONDITION_FAILED, R2Refused
 from clodo.emulator.r2.limits import check_custom_metadata, check_storage_class, key_bytes
 from clodo.emulator.r2.locks import is_locked, raise_if_locked
@@ -18,7 +19,7 @@ from clodo.emulator.r2.shelf import Shelf, as_json, end_of, read_segments
 #: Objects that a lifecycle rule removes in one transaction.
 BATCH = 1000
 
-_COLUMNS = "key, version, size, etag, uploaded, http, custom, checksums, storage_class, segments"
+_COLUMNS = "key, version, size, etag, uploaded, http, custom, checksums, storage_class, segments, key_md5"
 
 
 class OpenObject:
@@ -29,15 +30,16 @@ class OpenObject:
         object: What it is.
     """
 
-    def __init__(self, shelf: Shelf, found: StoredObject) -> None:
+    def __init__(self, shelf: Shelf, found: StoredObject, key: CustomerKey | None = None) -> None:
         self.object = found
         self._shelf = shelf
+        self._key = key
         self._is_open = True
 
     async def read(self, span: Span | None = None) -> AsyncIterator[bytes]:
         """Give the bytes of *span*, or all."""
         wanted = span or Span(0, self.object.size)
-        async for chunk in self._shelf.files.read(self.object.segments, wanted):
+        async for chunk in self._shelf.files.read(self.object.segments, wanted, self._key):
             yield chunk
 
     def close(self) -> None:
@@ -68,12 +70,16 @@ class Objects:
         return found
 
     @counted("GetObject")
-    async def open(self, bucket: Bucket, key: str) -> OpenObject:
+    async def open(self, bucket: Bucket, key: str, *, secret: CustomerKey | None = None) -> OpenObject:
         """
         Open an object for reading: what is written after doesn't touch it.
 
+        Args:
+            secret: What it is encrypted with.
+
         Raises:
-            R2Refused: There is none with this key (10007), or the key can't be one (10020).
+            R2Refused: There is none with this key (10007), the key can't be one (10020), or the secret isn't the
+                object's.
         """
         name = key_bytes(key)
 
@@ -81,10 +87,11 @@ class Objects:
             found = self.find(bucket, name)
             if found is None:
                 raise R2Refused(NO_SUCH_KEY)
+            raise_if_unreadable(found.key_md5, secret)
             self._shelf.hold(found.segments)
             return found
 
-        return OpenObject(self._shelf, await self._shelf.call(hold))
+        return OpenObject(self._shelf, await self._shelf.call(hold), secret)
 
     @counted("PutObject")
     async def put(
@@ -97,12 +104,15 @@ class Objects:
         *,
         conditions: Conditions = NO_CONDITIONS,
         etag: str | None = None,
+        key_md5: str | None = None,
     ) -> StoredObject:
         """
         Make kept bytes an object; they are deleted if it can't be.
 
         Args:
             checksums: In hex, ``md5`` among them unless *etag* is given.
+
+            key_md5: Of the customer's key that the bytes are encrypted with.
 
         Raises:
             R2Refused: A condition doesn't hold (10031), the bucket is gone, or a limit is passed.
@@ -120,6 +130,7 @@ class Objects:
                 checksums=checksums,
                 storage_class=check_storage_class(description.storage_class or bucket.storage_class),
                 segments=tuple(segments),
+                key_md5=key_md5,
             )
             name = key_bytes(key)
 
@@ -146,7 +157,7 @@ class Objects:
         conditions: Conditions = NO_CONDITIONS,
     ) -> StoredObject:
         """
-        Make an object of the bytes of another one.
+        Make an object of the bytes of another one that isn't encrypted with a customer's key.
 
         Raises:
             R2Refused: As in `put`.
@@ -256,7 +267,7 @@ class Objects:
         if connection.execute("SELECT 1 FROM buckets WHERE number = ?", (bucket.number,)).fetchone() is None:
             raise R2Refused(NO_SUCH_BUCKET)
         connection.execute(
-            "INSERT OR REPLACE INTO objects VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO objects VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 bucket.number,
                 made.key.encode(),
@@ -269,6 +280,7 @@ class Objects:
                 as_json(dict(made.checksums)),
                 made.storage_class,
                 as_json(made.segments),
+                made.key_md5,
             ),
         )
 
@@ -343,7 +355,7 @@ class Objects:
 
 
 def _object(row: tuple[Any, ...]) -> StoredObject:
-    key, version, size, etag, uploaded, http, custom, checksums, storage_class, segments = row
+    key, version, size, etag, uploaded, http, custom, checksums, storage_class, segments, key_md5 = row
     return StoredObject(
         key=key.decode(),
         version=version,
@@ -355,4 +367,5 @@ def _object(row: tuple[Any, ...]) -> StoredObject:
         checksums=json.loads(checksums),
         storage_class=storage_class,
         segments=read_segments(segments),
+        key_md5=key_md5,
     )

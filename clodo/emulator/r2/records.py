@@ -78,6 +78,8 @@ class StoredObject:
         checksums: Name to hex digits: md5 (not after multipart uploads), and what the writer gave.
 
         segments: Its bytes, in order; empty for an empty object.
+
+        key_md5: Of the customer's key that it is encrypted with, in hex; None if it isn't.
     """
 
     key: str
@@ -90,6 +92,7 @@ class StoredObject:
     checksums: Mapping[str, str]
     storage_class: str
     segments: tuple[Segment, ...] = ()
+    key_md5: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +120,15 @@ class Upload:
 
     Attributes:
         created: Milliseconds since 1970.
+
+        key_md5: Of the customer's key that its parts are encrypted with, in hex; None if they aren't.
     """
 
     id: str
     key: str
     created: int
     description: Description
+    key_md5: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

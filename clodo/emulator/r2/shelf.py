@@ -30,11 +30,11 @@ CREATE TABLE IF NOT EXISTS buckets(
 CREATE TABLE IF NOT EXISTS objects(
     bucket INTEGER NOT NULL, key BLOB NOT NULL, version TEXT NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
     uploaded INTEGER NOT NULL, http TEXT NOT NULL, custom TEXT NOT NULL, checksums TEXT NOT NULL,
-    storage_class TEXT NOT NULL, segments TEXT NOT NULL, PRIMARY KEY(bucket, key)
+    storage_class TEXT NOT NULL, segments TEXT NOT NULL, key_md5 TEXT, PRIMARY KEY(bucket, key)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS uploads(
     id TEXT PRIMARY KEY, bucket INTEGER NOT NULL, key BLOB NOT NULL, created INTEGER NOT NULL, http TEXT NOT NULL,
-    custom TEXT NOT NULL, storage_class TEXT NOT NULL
+    custom TEXT NOT NULL, storage_class TEXT NOT NULL, key_md5 TEXT
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS uploads_of_bucket ON uploads(bucket, key, id);
 CREATE TABLE IF NOT EXISTS parts(
@@ -69,6 +69,8 @@ class Shelf:
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-16384"):
             self.connection.execute(f"PRAGMA {pragma}")
         self.connection.execute(_SCHEMA)
+        for table in ("objects", "uploads"):
+            self._add_column(table, "key_md5", "TEXT")
         self.files.keep_only(self._named())
         self._readers: Counter[str] = Counter()
         self._doomed: set[str] = set()
@@ -118,6 +120,12 @@ class Shelf:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
             raise
+
+    def _add_column(self, table: str, name: str, kind: str) -> None:
+        # Folders of earlier versions have tables without it.
+        known = self.connection.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (table, name)).fetchone()
+        if known is None:
+            self.connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
 
     def _drop(self, segments: Iterable[Segment]) -> None:
         for segment in segments:

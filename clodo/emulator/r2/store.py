@@ -13,6 +13,7 @@ from clodo.emulator.r2.buckets import Buckets
 from clodo.emulator.r2.checksums import raise_if_different
 from clodo.emulator.r2.conditions import NO_CONDITIONS, Conditions
 from clodo.emulator.r2.counting import bucket_name
+from clodo.emulator.r2.customer_keys import CustomerKey, raise_if_other_uploads
 from clodo.emulator.r2.errors import ENTITY_TOO_LARGE, R2Refused
 from clodo.emulator.r2.files import Draft
 from clodo.emulator.r2.limits import MAX_PART_BYTES, MAX_SINGLE_BYTES, check_custom_metadata, key_bytes
@@ -79,6 +80,7 @@ class Storage:
         told: Checksums = dict,
         conditions: Conditions = NO_CONDITIONS,
         limit: int = MAX_SINGLE_BYTES,
+        secret: CustomerKey | None = None,
     ) -> StoredObject:
         """
         Write an object from a stream; it is there wholly or not at all.
@@ -88,16 +90,26 @@ class Storage:
 
             told: What the sender says the checksums are, in hex.
 
+            secret: The bytes are encrypted with it.
+
         Raises:
             R2Refused: A limit is passed, a checksum differs, a condition doesn't hold, or the disk is full.
         """
         key_bytes(key)
         check_custom_metadata(description.custom)
         wanted = tuple(algorithms)
-        async with self._received(body, wanted, told, limit) as (draft, sums):
+        async with self._received(body, wanted, told, limit, secret) as (draft, sums):
             segments = await draft.keep()
             kept = {name: sums[name] for name in ("md5", *wanted)}
-            return await self.objects.put(bucket, key, segments, kept, description, conditions=conditions)
+            return await self.objects.put(
+                bucket,
+                key,
+                segments,
+                kept,
+                description,
+                conditions=conditions,
+                key_md5=None if secret is None else secret.md5,
+            )
 
     async def receive_part(
         self,
@@ -110,24 +122,31 @@ class Storage:
         algorithms: Iterable[str] = (),
         told: Checksums = dict,
         limit: int = MAX_PART_BYTES,
+        secret: CustomerKey | None = None,
     ) -> tuple[Part, Mapping[str, str]]:
         """
         Write a part of an upload from a stream; return it and its checksums.
 
         Raises:
-            R2Refused: There is no such upload, a limit is passed, a checksum differs, or the disk is full.
+            R2Refused: There is no such upload, it has another secret, a limit is passed, a checksum differs, or the
+                disk is full.
         """
         check_part_number(number)
-        await self.uploads.find(bucket, key, upload_id)
-        async with self._received(body, algorithms, told, limit) as (draft, sums):
+        raise_if_other_uploads((await self.uploads.find(bucket, key, upload_id)).key_md5, secret)
+        async with self._received(body, algorithms, told, limit, secret) as (draft, sums):
             segments = await draft.keep()
             return await self.uploads.put_part(bucket, key, upload_id, number, segments, sums["md5"]), sums
 
     @asynccontextmanager
     async def _received(
-        self, body: AsyncIterable[bytes], algorithms: Iterable[str], told: Checksums, limit: int
+        self,
+        body: AsyncIterable[bytes],
+        algorithms: Iterable[str],
+        told: Checksums,
+        limit: int,
+        secret: CustomerKey | None,
     ) -> AsyncIterator[tuple[Draft, dict[str, str]]]:
-        async with self._shelf.files.draft(algorithms) as draft:
+        async with self._shelf.files.draft(algorithms, secret) as draft:
             async for chunk in body:
                 if draft.size + len(chunk) > limit:
                     raise R2Refused(ENTITY_TOO_LARGE)

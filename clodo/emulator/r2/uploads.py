@@ -100,9 +100,12 @@ class Uploads:
         self._objects = objects
 
     @counted("CreateMultipartUpload")
-    async def create(self, bucket: Bucket, key: str, description: Description) -> Upload:
+    async def create(self, bucket: Bucket, key: str, description: Description, *, key_md5: str | None = None) -> Upload:
         """
         Begin an upload.
+
+        Args:
+            key_md5: Of the customer's key that its parts will be encrypted with.
 
         Raises:
             R2Refused: The key or the metadata can't be.
@@ -110,7 +113,7 @@ class Uploads:
         name = key_bytes(key)
         check_custom_metadata(description.custom)
         storage_class = check_storage_class(description.storage_class or bucket.storage_class)
-        made = Upload(secrets.token_urlsafe(96), key, int(self._shelf.now() * 1000), description)
+        made = Upload(secrets.token_urlsafe(96), key, int(self._shelf.now() * 1000), description, key_md5)
 
         def insert() -> None:
             connection = self._shelf.connection
@@ -118,8 +121,8 @@ class Uploads:
                 raise R2Refused(NO_SUCH_BUCKET)
             http, custom = as_json(dict(description.http)), as_json(dict(description.custom))
             connection.execute(
-                "INSERT INTO uploads VALUES(?, ?, ?, ?, ?, ?, ?)",
-                (made.id, bucket.number, name, made.created, http, custom, storage_class),
+                "INSERT INTO uploads VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+                (made.id, bucket.number, name, made.created, http, custom, storage_class, key_md5),
             )
 
         await self._shelf.call(insert)
@@ -213,6 +216,7 @@ class Uploads:
                 checksums={},
                 storage_class=upload.description.storage_class or bucket.storage_class,
                 segments=segments,
+                key_md5=upload.key_md5,
             )
             self._objects.insert(bucket, made)
             self._shelf.connection.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))
@@ -280,7 +284,7 @@ class Uploads:
 
         def select() -> list[Upload]:
             rows = self._shelf.connection.execute(
-                "SELECT id, key, created, http, custom, storage_class FROM uploads"
+                "SELECT id, key, created, http, custom, storage_class, key_md5 FROM uploads"
                 " WHERE bucket = ? AND key >= ? AND (? IS NULL OR key < ?) ORDER BY key, id",
                 (bucket.number, prefix, end, end),
             )
@@ -290,7 +294,8 @@ class Uploads:
 
     def _find(self, bucket: Bucket, name: bytes, upload_id: str) -> Upload:
         row = self._shelf.connection.execute(
-            "SELECT id, key, created, http, custom, storage_class FROM uploads WHERE id = ? AND bucket = ? AND key = ?",
+            "SELECT id, key, created, http, custom, storage_class, key_md5 FROM uploads"
+            " WHERE id = ? AND bucket = ? AND key = ?",
             (upload_id, bucket.number, name),
         ).fetchone()
         if row is None:
@@ -308,5 +313,6 @@ class Uploads:
 
 
 def _upload(row: tuple[Any, ...]) -> Upload:
-    upload_id, key, created, http, custom, storage_class = row
-    return Upload(upload_id, key.decode(), created, Description(json.loads(http), json.loads(custom), storage_class))
+    upload_id, key, created, http, custom, storage_class, key_md5 = row
+    description = Description(json.loads(http), json.loads(custom), storage_class)
+    return Upload(upload_id, key.decode(), created, description, key_md5)

@@ -157,7 +157,7 @@ async def test_more_than_a_batch_expires(storage: Storage, bucket: Bucket) -> No
     connection = storage.objects._shelf.connection
 
     def insert() -> None:
-        row = "INSERT INTO objects VALUES(?, ?, 'v', 0, 'e', 0, '{}', '{}', '{}', 'Standard', '[]')"
+        row = "INSERT INTO objects VALUES(?, ?, 'v', 0, 'e', 0, '{}', '{}', '{}', 'Standard', '[]', NULL)"
         connection.executemany(row, [(bucket.number, f"{n:05}".encode()) for n in range(2 * objects.BATCH + 5)])
 
     await storage.objects._shelf.call(insert)

@@ -14,6 +14,7 @@ from typing import Any
 from clodo.emulator.r2.checksums import S3_ALGORITHMS, to_base64
 from clodo.emulator.r2.errors import INVALID_ARGUMENT, R2Refused
 from clodo.emulator.r2.records import Description, StoredObject
+from clodo.emulator.r2.s3.encryption import encryption_headers
 
 META = "x-amz-meta-"
 #: What can be a header's name, https://www.rfc-editor.org/rfc/rfc9110#name-tokens
@@ -104,6 +105,7 @@ def headers_of(found: StoredObject, *, with_checksums: bool = False) -> dict[str
         headers["x-amz-missing-meta"] = str(missing)
     if found.storage_class != "Standard":
         headers["x-amz-storage-class"] = storage_class_code(found.storage_class)
+    headers.update(encryption_headers(found.key_md5))
     if with_checksums:
         headers.update(checksum_headers(found.checksums))
     return headers

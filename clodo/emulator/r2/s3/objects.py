@@ -14,7 +14,6 @@ from clodo.emulator.r2.errors import (
     INVALID_PART_NUMBER,
     MALFORMED_XML,
     NO_SUCH_BUCKET,
-    NOT_IMPLEMENTED,
     PRECONDITION_FAILED,
     R2Refused,
 )
@@ -23,6 +22,7 @@ from clodo.emulator.r2.objects import OpenObject
 from clodo.emulator.r2.ranges import Span
 from clodo.emulator.r2.records import Description, StoredObject, part_count_of
 from clodo.emulator.r2.s3.documents import Element, document, parse, text_of
+from clodo.emulator.r2.s3.encryption import SOURCE, customer_key_of, encryption_headers
 from clodo.emulator.r2.s3.headers import (
     checksum_headers,
     description_of,
@@ -37,7 +37,7 @@ from clodo.emulator.r2.serving import answer_with
 
 async def put_object(request: S3Request) -> Response:
     """Write an object from the body."""
-    raise_if_encrypted(request)
+    secret = customer_key_of(request.headers)
     try:
         bucket = request.bucket(writes=True)
     except R2Refused as error:
@@ -56,9 +56,15 @@ async def put_object(request: S3Request) -> Response:
         algorithms=request.payload.algorithms(),
         told=request.payload.told,
         conditions=from_headers(request.headers),
+        secret=secret,
     )
     return Response(
-        headers={"etag": f'"{made.etag}"', "x-amz-version-id": made.version, **checksum_headers(made.checksums)}
+        headers={
+            "etag": f'"{made.etag}"',
+            "x-amz-version-id": made.version,
+            **checksum_headers(made.checksums),
+            **encryption_headers(made.key_md5),
+        }
     )
 
 
@@ -104,21 +110,25 @@ async def delete_objects(request: S3Request) -> Response:
 
 async def copy_object(request: S3Request) -> Response:
     """Make an object of another one's bytes, its description, or a new one."""
-    raise_if_encrypted(request)
+    secret = customer_key_of(request.headers)
     bucket = request.bucket(writes=True)
     source = await open_source(request)
+    conditions = from_headers(request.headers, "cf-copy-destination-")
+    storage = request.storage
     try:
-        made = await request.storage.objects.copy(
-            source,
-            bucket,
-            request.key,
-            _copied_description(request, source.object),
-            conditions=from_headers(request.headers, "cf-copy-destination-"),
-        )
+        description = _copied_description(request, source.object)
+        if secret is None and source.object.key_md5 is None:
+            made = await storage.objects.copy(source, bucket, request.key, description, conditions=conditions)
+        else:
+            made = await storage.receive(
+                bucket, request.key, source.read(), description, conditions=conditions, secret=secret
+            )
     finally:
         source.close()
     result: list[Element] = [("ETag", f'"{made.etag}"'), ("LastModified", iso_date(made.uploaded))]
-    return xml(document("CopyObjectResult", result))
+    answer = xml(document("CopyObjectResult", result))
+    answer.headers.update(encryption_headers(made.key_md5))
+    return answer
 
 
 async def open_source(request: S3Request) -> OpenObject:
@@ -126,29 +136,19 @@ async def open_source(request: S3Request) -> OpenObject:
     Open the object that ``x-amz-copy-source`` names.
 
     Raises:
-        R2Refused: It isn't there, may not be read, or isn't as the conditions want it.
+        R2Refused: It isn't there, may not be read, is encrypted with another key, or isn't as the conditions want it.
     """
     text = request.headers["x-amz-copy-source"].partition("?")[0].removeprefix("/")
     try:
         name, _, key = unquote_to_bytes(text).decode().partition("/")
     except UnicodeDecodeError as error:
         raise R2Refused(INVALID_OBJECT_NAME) from error
-    source = await request.storage.objects.open(request.bucket_named(name, writes=False), key)
+    secret = customer_key_of(request.headers, SOURCE)
+    source = await request.storage.objects.open(request.bucket_named(name, writes=False), key, secret=secret)
     if not from_headers(request.headers, "x-amz-copy-source-").hold(source.object):
         source.close()
         raise R2Refused(PRECONDITION_FAILED)
     return source
-
-
-def raise_if_encrypted(request: S3Request) -> None:
-    """
-    Refuse keys of the customer's own: nothing is encrypted here, and nobody should believe it was.
-
-    Raises:
-        R2Refused: 501.
-    """
-    if any(name.startswith("x-amz-server-side-encryption-customer") for name in request.headers):
-        raise R2Refused(NOT_IMPLEMENTED.saying("SSE-C is not served by this embedded cloud."))
 
 
 def xml(body: bytes, status: int = 200) -> Response:
@@ -172,8 +172,8 @@ def _copied_description(request: S3Request, found: StoredObject) -> Description:
 
 
 async def _shown(request: S3Request, *, with_body: bool) -> Response:
-    raise_if_encrypted(request)
-    opened = await request.storage.objects.open(request.bucket(writes=False), request.key)
+    secret = customer_key_of(request.headers)
+    opened = await request.storage.objects.open(request.bucket(writes=False), request.key, secret=secret)
     is_summed = request.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED"
     described = overridden(headers_of(opened.object, with_checksums=is_summed), request.query)
     part: Span | None = None

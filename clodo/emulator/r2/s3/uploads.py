@@ -7,13 +7,15 @@ import re
 from starlette.responses import Response
 
 from clodo.emulator.r2.conditions import from_headers
+from clodo.emulator.r2.customer_keys import CustomerKey
 from clodo.emulator.r2.errors import INVALID_ARGUMENT, MALFORMED_XML, R2Refused
 from clodo.emulator.r2.limits import MAX_PART_BYTES, MAX_PARTS
 from clodo.emulator.r2.ranges import span_of_header
 from clodo.emulator.r2.s3.documents import Element, document, parse, text_of
+from clodo.emulator.r2.s3.encryption import customer_key_of, encryption_headers
 from clodo.emulator.r2.s3.headers import checksum_headers, description_of, iso_date, storage_class_code
 from clodo.emulator.r2.s3.listing import encoder_of
-from clodo.emulator.r2.s3.objects import open_source, raise_if_encrypted, xml
+from clodo.emulator.r2.s3.objects import open_source, xml
 from clodo.emulator.r2.s3.requests import S3Request
 from clodo.emulator.r2.uploads import NamedPart
 
@@ -22,19 +24,24 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 
 async def create_upload(request: S3Request) -> Response:
     """Begin a multipart upload."""
-    raise_if_encrypted(request)
+    secret = customer_key_of(request.headers)
     bucket = request.bucket(writes=True)
-    upload = await request.storage.uploads.create(bucket, request.key, description_of(request.headers))
+    upload = await request.storage.uploads.create(
+        bucket, request.key, description_of(request.headers), key_md5=None if secret is None else secret.md5
+    )
     content: list[Element] = [("Bucket", bucket.name), ("Key", upload.key), ("UploadId", upload.id)]
-    return xml(document("InitiateMultipartUploadResult", content))
+    answer = xml(document("InitiateMultipartUploadResult", content))
+    answer.headers.update(encryption_headers(upload.key_md5))
+    return answer
 
 
 async def upload_part(request: S3Request) -> Response:
     """Write a part from the body, or from another object."""
     bucket = request.bucket(writes=True)
     number, upload_id = _part_number(request), request.query["uploadId"]
+    secret = customer_key_of(request.headers)
     if "x-amz-copy-source" in request.headers:
-        return await _copied_part(request, number, upload_id)
+        return await _copied_part(request, number, upload_id, secret)
     payload = request.payload
     part, sums = await request.storage.receive_part(
         bucket,
@@ -44,21 +51,25 @@ async def upload_part(request: S3Request) -> Response:
         payload.read(MAX_PART_BYTES),
         algorithms=payload.algorithms(),
         told=payload.told,
+        secret=secret,
     )
-    return Response(headers={"etag": f'"{part.etag}"', **checksum_headers(sums)})
+    encrypted = encryption_headers(None if secret is None else secret.md5)
+    return Response(headers={"etag": f'"{part.etag}"', **checksum_headers(sums), **encrypted})
 
 
-async def _copied_part(request: S3Request, number: int, upload_id: str) -> Response:
+async def _copied_part(request: S3Request, number: int, upload_id: str, secret: CustomerKey | None) -> Response:
     source = await open_source(request)
     try:
         span = span_of_header(request.headers.get("x-amz-copy-source-range"), source.object.size)
         part, _ = await request.storage.receive_part(
-            request.bucket(writes=True), request.key, upload_id, number, source.read(span)
+            request.bucket(writes=True), request.key, upload_id, number, source.read(span), secret=secret
         )
     finally:
         source.close()
     content: list[Element] = [("ETag", f'"{part.etag}"'), ("LastModified", iso_date(part.uploaded))]
-    return xml(document("CopyPartResult", content))
+    answer = xml(document("CopyPartResult", content))
+    answer.headers.update(encryption_headers(None if secret is None else secret.md5))
+    return answer
 
 
 async def complete_upload(request: S3Request) -> Response:
