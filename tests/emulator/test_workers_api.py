@@ -31,7 +31,6 @@ def secret(name: str, text: str) -> dict[str, str]:
 def test_a_worker_that_isnt_there_is_10007(account: CloudAccount) -> None:
     """Every endpoint of an unknown Worker answers 404 with 10007: wrangler's sign of a first deploy."""
     for path in (
-        "/workers/services/gone",
         "/workers/workers/gone",
         *(
             f"/workers/scripts/gone{tail}"
@@ -40,6 +39,12 @@ def test_a_worker_that_isnt_there_is_10007(account: CloudAccount) -> None:
     ):
         assert account.refusal("GET", path) == (404, 10007), path
     assert account.refusal("POST", "/workers/scripts/gone/versions", files=script_parts(HELLO)) == (404, 10007)
+
+
+def test_a_service_that_isnt_there_is_10090(account: CloudAccount) -> None:
+    """The older view of Workers has its own number, the only one that wranglers of 2025 take for a first deploy."""
+    for method, path in (("GET", ""), ("DELETE", "?force=true"), ("GET", "/environments/production")):
+        assert account.refusal(method, f"/workers/services/gone{path}") == (404, 10090), (method, path)
 
 
 def test_upload_is_listed_with_what_clients_compare(account: CloudAccount) -> None:
@@ -147,6 +152,29 @@ def test_settings_hold_what_the_newest_version_has(account: CloudAccount) -> Non
     assert account.visit(account.hostname("shop")).json() == {"VAR": "two", "KEY": "swordfish"}
 
 
+def test_a_patch_of_bindings_keeps_those_it_only_names(account: CloudAccount) -> None:
+    """A binding sent with name and type alone keeps its value, as `secret bulk` relies on; others go."""
+    account.put_worker(
+        "shop",
+        SHOW,
+        bindings=[
+            {"name": "COLOUR", "type": "plain_text", "text": "red"},
+            secret("KEY", "swordfish"),
+            secret("OLD", "x"),
+        ],
+    )
+    path = "/workers/scripts/shop/settings"
+    named = [{"name": "COLOUR", "type": "plain_text"}, {"name": "KEY", "type": "secret_text"}]
+
+    form = {"settings": (None, json.dumps({"bindings": [*named, secret("NEW", "tuna")]}))}
+    account.result("PATCH", path, files=form)
+    unknown = [*named, {"name": "NEVER", "type": "secret_text"}]
+    assert account.refusal("PATCH", path, json={"bindings": unknown}) == (400, 10021)
+
+    seen = account.visit(account.hostname("shop")).json()
+    assert seen == {"COLOUR": "red", "KEY": "swordfish", "NEW": "tuna"}
+
+
 def test_script_settings_are_kept_and_taken_away(account: CloudAccount) -> None:
     """Settings that aren't versioned change at once; null takes one away; wrong types are refused."""
     account.put_worker("shop")
@@ -246,7 +274,7 @@ def test_the_older_view_of_a_worker(account: CloudAccount) -> None:
     (listed,) = account.result("GET", f"{root}/routes", params={"show_zonename": "true"})
     assert (listed["pattern"], listed["zone_name"]) == (route["pattern"], account.zone)
     assert account.result("GET", f"{root}/subdomain") == {"enabled": True, "previews_enabled": True}
-    assert account.refusal("GET", "/workers/services/shop/environments/staging") == (404, 10090)
+    assert account.refusal("GET", "/workers/services/shop/environments/staging") == (404, 10092)
 
 
 # --- versions and deployments -----------------------------------------------------------------------------------------

@@ -108,6 +108,25 @@ def resolve(
     return list(resolved.values())
 
 
+def with_values(given: Sequence[Any], newest: Sequence[Binding]) -> list[Any]:
+    """
+    Give the bindings of an edit that say no more than name and type the values they have already.
+
+    What the API shows of a secret is its name and type; an edit that sends it back as it was shown keeps it.
+    """
+    known = {(binding["name"], binding["type"]): binding for binding in newest}
+    return [
+        known.get((binding["name"], binding["type"]), binding)
+        if isinstance(binding, dict) and binding.keys() == {"name", "type"} and _are_texts(binding.values())
+        else binding
+        for binding in given
+    ]
+
+
+def _are_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
 def _inherited(
     binding: Binding, newest: Sequence[Binding] | None, of_version: Callable[[str], Sequence[Binding] | None]
 ) -> Binding | None:

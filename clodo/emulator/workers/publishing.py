@@ -26,6 +26,7 @@ from clodo.emulator.workers.bindings import (
     changed_secrets,
     raise_if_invalid,
     resolve,
+    with_values,
 )
 from clodo.emulator.workers.directory import WorkerDirectory
 from clodo.emulator.workers.exports import classes_from_exports
@@ -330,7 +331,7 @@ class Publisher:
                 content = replace(
                     content,
                     bindings=resolve(
-                        changes["bindings"] or [],
+                        with_values(changes["bindings"] or [], newest.content.bindings),
                         keep=changes.get("keep_bindings") or (),
                         newest=newest.content.bindings,
                         of_version=lambda wanted: self._bindings_of(script, wanted),

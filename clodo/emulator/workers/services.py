@@ -20,15 +20,22 @@ from clodo.emulator.zones.store import Zones
 
 #: The one environment that Workers have since services became Workers again.
 ENVIRONMENT = "production"
-#: Assumed.
-ENVIRONMENT_NOT_FOUND = 10090
+#: Numbers and sentences of public bug reports; wranglers of 2025 take no other for a first deploy.
+SERVICE_NOT_FOUND = 10090
+ENVIRONMENT_NOT_FOUND = 10092
 
 
 def routes(scripts: Scripts, publisher: Publisher, zones: Zones) -> list[Route]:
     """Return the routes, relative to ``/client/v4/accounts/{account_id}``."""
 
+    def existing(request: Request) -> Script:
+        script = scripts.get(account_of(request), script_name(request))
+        if script is None:
+            raise ApiError(404, SERVICE_NOT_FOUND, "workers.api.error.service_not_found")
+        return script
+
     async def get_service(request: Request) -> Response:
-        script = publisher.existing(account_of(request), script_name(request))
+        script = existing(request)
         answer = {**script_answer(scripts, script), "id": script.id}
         environment: dict[str, Any] = {
             "environment": ENVIRONMENT,
@@ -48,9 +55,9 @@ def routes(scripts: Scripts, publisher: Publisher, zones: Zones) -> list[Route]:
         )
 
     def in_environment(request: Request) -> Script:
-        script = publisher.existing(account_of(request), script_name(request))
+        script = existing(request)
         if request.path_params["environment"] != ENVIRONMENT:
-            raise ApiError(404, ENVIRONMENT_NOT_FOUND, "This environment does not exist for this service.")
+            raise ApiError(404, ENVIRONMENT_NOT_FOUND, "workers.api.error.environment_not_found")
         return script
 
     async def get_environment(request: Request) -> Response:
@@ -82,7 +89,7 @@ def routes(scripts: Scripts, publisher: Publisher, zones: Zones) -> list[Route]:
         return envelope({"enabled": script.subdomain_enabled, "previews_enabled": script.previews_enabled})
 
     async def delete_service(request: Request) -> Response:
-        script = publisher.existing(account_of(request), script_name(request))
+        script = existing(request)
         if not is_true(request, "force"):
             raise_if_referenced(scripts, script)
         await publisher.delete(script.account_id, script.name)
