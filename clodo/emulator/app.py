@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -100,6 +101,10 @@ API_PREFIX = "/client/v4"
 
 #: Names under which the API itself may be called, besides the address it listens on.
 API_HOSTS = frozenset({"127.0.0.1", "localhost", "::1", "api.cloudflare.com"})
+
+#: What is about accounts, zones and users takes a slash at the end of a path (public clients of many years, such as
+#: ddclient, ask for ``/zones/?name=``); below an account it may be part of a key.
+_ENDS_IN_A_SLASH = re.compile(rf"^({API_PREFIX}/(?:accounts|memberships|user(?:/.+)?|zones(?:/.+)?))/$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +298,8 @@ class Cloud:
         elif path.startswith(API_PREFIX):
             # Routes see the path as it was sent: a key with an encoded slash is one segment.
             raw = (scope.get("raw_path") or path.encode()).partition(b"?")[0].decode("latin-1")
-            await self._api({**scope, "path": raw}, receive, send)
+            raw = _ENDS_IN_A_SLASH.sub(r"\1", raw)
+            await self._api({**scope, "path": raw, "raw_path": raw.encode("latin-1")}, receive, send)
         elif path.startswith(ADMIN_PREFIX):
             await self._admin(scope, receive, send)
         elif path.startswith("/__d1/"):
@@ -383,7 +389,7 @@ def _enveloped(routes: Sequence[BaseRoute]) -> Starlette:
     app = Starlette(
         routes=routes, exception_handlers=dict(EXCEPTION_HANDLERS), middleware=[Middleware(UnexpectedErrors)]
     )
-    # The real API doesn't redirect to paths with or without a slash at the end.
+    # The real API doesn't redirect to paths with or without a slash at the end: it serves some of them.
     app.router.redirect_slashes = False
     return app
 

@@ -157,3 +157,14 @@ def test_dnssec_is_switched(account: CloudAccount) -> None:
     assert active["ds"].startswith(f"{account.zone}. 3600 IN DS {active['key_tag']} 13 2 ")
     assert after["status"] == "disabled"
     assert code(account.api.patch(path, json={"status": "maybe"}))[0] == 400
+
+
+def test_a_slash_at_the_end_leads_to_the_same(account: CloudAccount) -> None:
+    """Accounts, users, zones and their records are found with a slash at the end, as old clients write it."""
+    zone = f"/zones/{account.zone_id}"
+    record = account.api.post(f"{zone}/dns_records/", json={"type": "A", "name": "www", "content": "192.0.2.1"})
+    paths = ("/accounts/", "/user/", "/user/tokens/verify/", f"/zones/?name={account.zone}", f"{zone}/dns_records/")
+
+    assert [account.api.get(path).status_code for path in paths] == [200] * len(paths)
+    assert account.api.get("/zones/", params={"name": account.zone}).json()["result"][0]["id"] == account.zone_id
+    assert account.api.delete(f"{zone}/dns_records/{record.json()['result']['id']}/").status_code == 200
