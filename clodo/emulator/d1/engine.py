@@ -111,6 +111,12 @@ class Result:
     meta: dict[str, Any]
 
 
+def is_plain_read(statement: Statement) -> bool:
+    """Say whether *statement* is a single SELECT, by its first word; anything else it may be only waits longer."""
+    text = statement.sql.strip()
+    return text[:6].upper() == "SELECT" and ";" not in text[:-1]
+
+
 @dataclass(slots=True)
 class _Facts:
     """What preparing a statement showed: asked for by the authorizer, kept per text."""
@@ -236,21 +242,19 @@ class Engine:
         count = sum(map(len, groups))
         if count > self.limits.statements_per_call:
             raise StatementFailed(f"too many statements: {count} of at most {self.limits.statements_per_call}")
-        with self.transaction(limited=True):
-            if patience is not None:
-                self._deadline = time.monotonic() + patience.total_seconds()
-            return [[self.execute(piece) for piece in group] for group in groups]
+        self._deadline = time.monotonic() + (patience or self.limits.query_duration).total_seconds()
+        try:
+            if count == 1 and is_plain_read(groups[0][0]):
+                # SQLite makes a transaction of it by itself.
+                return [[self.execute(groups[0][0])]]
+            with self.transaction():
+                return [[self.execute(piece) for piece in group] for group in groups]
+        finally:
+            self._deadline = math.inf
 
     @contextmanager
-    def transaction(self, *, limited: bool = False) -> Iterator[None]:
-        """
-        Commit what is done inside, or undo it all when it fails.
-
-        Args:
-            limited: Whether D1's limit on a query's duration counts.
-        """
-        if limited:
-            self._deadline = time.monotonic() + self.limits.query_duration.total_seconds()
+    def transaction(self) -> Iterator[None]:
+        """Commit what is done inside, or undo it all when it fails."""
         self._schema_changed = False
         switched = self._switched = False
         try:
@@ -269,7 +273,6 @@ class Engine:
                 self._weights.clear()
                 raise
         finally:
-            self._deadline = math.inf
             if switched:
                 # "These PRAGMA statements only apply to the current transaction", says D1's documentation.
                 self._reset_switches()

@@ -28,6 +28,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,6 +94,7 @@ class Beginning:
 # --- bookmarks --------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1024)
 def write_bookmark(commit: Commit, key: bytes) -> str:
     """
     Name a state as Cloudflare does: generation, frames, day since 1970 and a check, in hexadecimal, sorting by time.

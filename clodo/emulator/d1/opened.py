@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import structlog
 
-from clodo.emulator.d1.engine import Engine, OutOfTime, Result
+from clodo.emulator.d1.engine import Engine, OutOfTime, Result, is_plain_read
 from clodo.emulator.d1.history import Commit, History, HistoryDamaged, Origin, Position
 from clodo.emulator.d1.jobs import JobThread
 from clodo.emulator.d1.limits import Limits
@@ -30,12 +30,6 @@ SLOW_SECONDS = 1.0
 
 class DatabaseBusy(StatementFailed):
     """An export or an import has the database to itself."""
-
-
-def is_plain_read(statement: Statement) -> bool:
-    """Say whether *statement* is a single SELECT, by its first word; anything else it may be only waits longer."""
-    text = statement.sql.strip()
-    return text[:6].upper() == "SELECT" and ";" not in text[:-1]
 
 
 class OpenDatabase:

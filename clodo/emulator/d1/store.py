@@ -33,6 +33,9 @@ COLO = "CLO"
 #: Rows that a result's size is reckoned from.
 _SAMPLED_ROWS = 32
 
+_Ran = tuple[list[list[Result]], str]
+"""Results of the single statements in each of those that were asked, and the bookmark of the state they left."""
+
 
 class Databases:
     """
@@ -188,19 +191,25 @@ class Databases:
 
             BindingRefused: There is no such database.
         """
+        return _answers(*await self._run(self._bound(account_id, database_id), statements))
+
+    def run_at_once(self, account_id: str, database_id: str, statements: Sequence[Statement]) -> Answers | None:
+        """
+        Run a plain read here and now, for a Worker's binding; None when it must be `run`.
+
+        Raises:
+            StatementFailed: It failed.
+
+            BindingRefused: There is no such database.
+        """
+        done = self._run_at_once(self._bound(account_id, database_id), statements)
+        return None if done is None else _answers(*done)
+
+    def _bound(self, account_id: str, database_id: str) -> Database:
         database = self._registry.get(account_id, database_id)
         if database is None:
             raise BindingRefused(404, f"The database {database_id} could not be found")
-        groups, now_at = await self._run(database, statements)
-        # Of a text with several statements a binding gets the last one's result.
-        results = [group[-1] for group in groups]
-        return Answers(
-            [
-                {"success": True, "results": {"columns": result.columns, "rows": result.rows}, "meta": result.meta}
-                for result in results
-            ],
-            now_at,
-        )
+        return database
 
     async def query(self, database: Database, statements: Sequence[Statement]) -> tuple[list[Result], str]:
         """
@@ -212,27 +221,44 @@ class Databases:
         Raises:
             StatementFailed: One of them failed; nothing was changed.
         """
-        groups, now_at = await self._run(database, statements)
+        done = self._run_at_once(database, statements)
+        if done is None:
+            done = await self._run(database, statements)
+        else:
+            # Whoever asks without end must let others have their turn.
+            await asyncio.sleep(0)
+        groups, now_at = done
         return [result for group in groups for result in group], now_at
 
-    async def _run(self, database: Database, statements: Sequence[Statement]) -> tuple[list[list[Result]], str]:
+    def _run_at_once(self, database: Database, statements: Sequence[Statement]) -> _Ran | None:
         opened = self.opened(database)
         opened.raise_if_busy()
         began = time.perf_counter()
         try:
-            at_once = opened.read_at_once(statements)
-            if at_once is None:
-                at_once = await opened.call(lambda: (opened.engine.run(statements), opened.history.newest))
-            else:
-                # Whoever asks without end must let others have their turn.
-                await asyncio.sleep(0)
-            groups, commit = at_once
+            read = opened.read_at_once(statements)
         except StatementFailed as error:
             self._count_refused(database, statements, error, time.perf_counter() - began)
             raise
-        if self.recorder is not None:
-            self._count(self.recorder, database, groups, time.perf_counter() - began)
+        if read is None:
+            return None
+        groups, commit = read
+        return self._finished(database, groups, commit, time.perf_counter() - began)
+
+    async def _run(self, database: Database, statements: Sequence[Statement]) -> _Ran:
+        opened = self.opened(database)
+        opened.raise_if_busy()
+        began = time.perf_counter()
+        try:
+            groups, commit = await opened.call(lambda: (opened.engine.run(statements), opened.history.newest))
+        except StatementFailed as error:
+            self._count_refused(database, statements, error, time.perf_counter() - began)
+            raise
         opened.rotate_if_long()
+        return self._finished(database, groups, commit, time.perf_counter() - began)
+
+    def _finished(self, database: Database, groups: list[list[Result]], commit: Commit, seconds: float) -> _Ran:
+        if self.recorder is not None:
+            self._count(self.recorder, database, groups, seconds)
         for group in groups:
             for result in group:
                 result.meta.update(self.served(database, result.meta["duration"]))
@@ -407,6 +433,18 @@ class Databases:
         for path in self.directory.iterdir():
             if path.is_dir() and path.name not in known:
                 shutil.rmtree(path)
+
+
+def _answers(groups: list[list[Result]], now_at: str) -> Answers:
+    # Of a text with several statements a binding gets the last one's result.
+    results = [group[-1] for group in groups]
+    return Answers(
+        [
+            {"success": True, "results": {"columns": result.columns, "rows": result.rows}, "meta": result.meta}
+            for result in results
+        ],
+        now_at,
+    )
 
 
 def _bytes_of(result: Result) -> int:

@@ -22,6 +22,8 @@ SECRET_HEADER = "x-clodo-secret"  # noqa: S105 - a name
 CALLER_HEADER = "x-clodo-caller"
 CF_HEADER = "x-clodo-cf"
 RPC_HOST = "clodo.rpc"
+#: Back ends whose requests and answers stream.
+_STREAMED = frozenset(("r2", "outbound"))
 #: Compatibility date of our own JavaScript.
 SHELL_DATE = "2026-07-01"
 #: What Cloudflare takes for an upload without a date.
@@ -94,7 +96,9 @@ class Backends:
     Where the Python end of the bindings listens.
 
     Attributes:
-        address: The back ends' socket in workerd's notation, ``unix:/…``.
+        calls: The socket for what is whole and small, in workerd's notation, ``unix:/…``.
+
+        streams: The one for everything else.
 
         secret: Proves to them that the caller is a process of ours.
 
@@ -103,7 +107,8 @@ class Backends:
         objects: Unique key by script and class of Durable Objects that live in other Workers.
     """
 
-    address: str
+    calls: str
+    streams: str
     secret: str
     callees: Mapping[Callee, str]
     objects: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -239,7 +244,8 @@ class _Services:
 
     def backend(self, version: int, spec: VersionSpec, **target: object) -> str:
         """Return the name of a service that reaches the Python back end *target* in the name of *spec*."""
-        return self._external_service(version, spec, self.backends.address, {}, target)
+        address = self.backends.streams if target["kind"] in _STREAMED else self.backends.calls
+        return self._external_service(version, spec, address, {}, target)
 
     def callee(self, version: int, spec: VersionSpec, callee: Callee) -> str:
         """Return the name of a service that reaches another script's live version, by HTTP or RPC."""

@@ -1,78 +1,37 @@
 """
-Where the Workers' own requests arrive: bindings, calls of other Workers, fetch() to the outside, and tail events.
+Where the Workers' own requests arrive: calls of other Workers, R2's binding, fetch() to the outside, and tail events.
 
-Who calls is read from headers that workerd itself puts on each request of a process (and takes off whatever the Worker
-wrote there), together with a secret that only processes of this runtime were told.
+What the other bindings ask is whole and small, and arrives at `bindings.server`.
 """
 
 from __future__ import annotations
 
-import hmac
 import json
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from starlette.types import Receive, Scope, Send
 
-from clodo.emulator.runtime import pages
-from clodo.emulator.runtime.bindings import (
-    Answer,
-    header,
-    read_body,
-    refuse_r2,
-    serve_d1,
-    serve_events,
-    serve_kv,
-    serve_queue,
-)
-from clodo.emulator.runtime.configuration import CALLER_HEADER, SECRET_HEADER
+from clodo.emulator.runtime import callers, pages
 from clodo.emulator.runtime.forwarding import Upstream
 from clodo.emulator.runtime.passing import binding_headers, new_ray, pass_to_version, send_page
-from clodo.emulator.runtime.ports import (
-    BindingRefused,
-    BucketBackend,
-    DatabaseBackend,
-    EventBackend,
-    NamespaceBackend,
-    QueueBackend,
-)
+from clodo.emulator.runtime.ports import BucketBackend
 from clodo.emulator.runtime.router import host_of, route
 from clodo.emulator.runtime.traffic import choose_version
 
 if TYPE_CHECKING:
     from clodo.emulator.runtime.runtime import Runtime
 
-_SECRET_HEADER = SECRET_HEADER.encode()
-_CALLER_HEADER = CALLER_HEADER.encode()
 _LOOPBACK = frozenset(("127.0.0.1", "localhost", "[::1]", "::1"))
-
-
-@lru_cache(maxsize=4096)
-def read_caller(value: bytes) -> dict[str, Any]:
-    """Return the identity in a caller header: ``{account, script, version, index, kind, id?, callee?}``."""
-    caller: dict[str, Any] = json.loads(value)
-    return caller
+#: R2's "internal error"; the binding shows it with the message.
+_R2_NOT_SERVED = 10001
 
 
 class Doors:
-    """The ASGI application behind all sockets that workerd processes connect to."""
+    """The ASGI application behind all sockets that workerd processes connect to for what streams."""
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        databases: DatabaseBackend | None,
-        namespaces: NamespaceBackend | None,
-        buckets: BucketBackend | None,
-        queues: QueueBackend | None,
-        events: EventBackend | None,
-        secret: str,
-    ) -> None:
+    def __init__(self, runtime: Runtime, buckets: BucketBackend | None, secret: str) -> None:
         self._runtime = runtime
-        self._databases = databases
-        self._namespaces = namespaces
         self._buckets = buckets
-        self._queues = queues
-        self._events = events
         self._secret = secret.encode()
         self._outside = Upstream(None)
 
@@ -84,48 +43,26 @@ class Doors:
         """Serve one request of a Worker."""
         if scope["type"] not in ("http", "websocket"):
             return
-        if not hmac.compare_digest(header(scope, _SECRET_HEADER) or b"", self._secret):
+        if not callers.is_ours(self._secret, _header(scope, callers.SECRET)):
             await send_page(scope, send, pages.Page(403, b"not for you\n", b"text/plain"), [])
             return
-        caller = read_caller(header(scope, _CALLER_HEADER) or b"{}")
-        if self._runtime.recorder is not None and caller["kind"] != "tail":
-            self._runtime.recorder.subrequest(caller["version"])
+        caller = callers.read_caller(_header(scope, callers.CALLER))
+        self._runtime.count_subrequest(caller["version"])
         match caller["kind"]:
             case "outbound":
                 await self._fetch_outside(scope, receive, send)
             case "service":
                 await self._call_worker(caller, scope, receive, send)
-            case "r2" if self._buckets is not None and scope["type"] == "http":
-                jurisdiction, _, name = caller["id"].partition("/")
-                await self._buckets.serve(caller["account"], jurisdiction, name, scope, receive, send)
             case _ if scope["type"] == "websocket":
                 await send_page(scope, send, pages.Page(400, b"no WebSockets here\n", b"text/plain"), [])
-            case _:
-                try:
-                    answer = await self._serve(caller, scope, receive)
-                except BindingRefused as error:
-                    answer = Answer(error.status, error.message.encode())
-                await answer.send(send)
-
-    async def _serve(self, caller: dict[str, Any], scope: Scope, receive: Receive) -> Answer:
-        account_id: str = caller["account"]
-        match caller["kind"]:
-            case "d1":
-                return await serve_d1(self._databases, account_id, caller["id"], scope, await read_body(receive))
-            case "kv":
-                return await serve_kv(self._namespaces, account_id, caller["id"], scope, receive)
-            case "queue":
-                return await serve_queue(self._queues, account_id, caller["id"], scope, await read_body(receive))
-            case "events":
-                return await serve_events(self._events, account_id, caller["id"], await read_body(receive))
+            case "r2" if self._buckets is not None:
+                jurisdiction, _, name = caller["id"].partition("/")
+                await self._buckets.serve(caller["account"], jurisdiction, name, scope, receive, send)
             case "r2":
-                return refuse_r2(caller["id"])
-            case "tail":
-                told = json.loads(await read_body(receive))
-                self._runtime.deliver_tail(account_id, caller["script"], told["version"], told["events"])
-                return Answer()
+                refused = [(b"cf-r2-error", _refusal(caller["id"]))]
+                await send_page(scope, send, pages.Page(501, b"", b"text/plain"), refused)
             case kind:
-                return Answer(501, f"nobody serves {kind}".encode())
+                await send_page(scope, send, pages.Page(501, f"nobody serves {kind}".encode(), b"text/plain"), [])
 
     async def _call_worker(self, caller: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
         account_id, script, entrypoint = caller["callee"]
@@ -160,7 +97,7 @@ class Doors:
         if host in _LOOPBACK and runtime.config.allow_loopback:
             if scope["type"] == "websocket":
                 await receive()  # websocket.connect
-            origin = "http://" + (header(scope, b"host") or b"127.0.0.1").decode("latin-1")
+            origin = "http://" + (_header(scope, b"host") or b"127.0.0.1").decode("latin-1")
             serve = self._outside.websocket if scope["type"] == "websocket" else self._outside.http
             outcome = await serve(scope, receive, send, binding_headers(scope), [], origin=origin)
             if outcome.started:
@@ -174,3 +111,13 @@ class Doors:
                 "Only hostnames of its own Workers can be reached.\n"
             )
         await send_page(scope, send, pages.Page(530, body.encode(), b"text/plain; charset=UTF-8"), [])
+
+
+def _header(scope: Scope, name: bytes) -> bytes | None:
+    return next((value for key, value in scope["headers"] if key == name), None)
+
+
+def _refusal(bucket: str) -> bytes:
+    """Say in R2's protocol that buckets aren't served."""
+    message = f"R2 is not served by this embedded cloud (bucket {bucket})"
+    return json.dumps({"version": 1, "v4code": _R2_NOT_SERVED, "message": message}).encode()

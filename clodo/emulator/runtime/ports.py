@@ -242,6 +242,16 @@ class BindingRefused(ClodoError):
 class DatabaseBackend(Protocol):
     """D1 databases, as Workers' bindings use them."""
 
+    def run_at_once(self, account_id: str, database_id: str, statements: Sequence[Statement]) -> Answers | None:
+        """
+        Run a plain read here and now; None when it must be `run`.
+
+        Raises:
+            StatementFailed: It failed.
+
+            BindingRefused: There is no such database.
+        """
+
     async def run(
         self, account_id: str, database_id: str, statements: Sequence[Statement], *, bookmark: str | None = None
     ) -> Answers:

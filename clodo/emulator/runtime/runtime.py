@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from clodo.emulator.runtime.alarms import Alarms, Owner
+from clodo.emulator.runtime.bindings.desk import Desk
+from clodo.emulator.runtime.bindings.server import BindingServer
 from clodo.emulator.runtime.callees import Callees
 from clodo.emulator.runtime.config import RuntimeConfig
 from clodo.emulator.runtime.configuration import Backends, Callee, callees_of, clamp_date, objects_of
@@ -97,7 +99,18 @@ class Runtime:
         self._wanted: dict[tuple[str, str], dict[str, VersionSpec]] = {}
         self._secret = secrets.token_hex(32)
         self._background: set[asyncio.Task[None]] = set()
-        self._doors = Doors(self, databases, namespaces, buckets, queues, events, self._secret)
+        self._doors = Doors(self, buckets, self._secret)
+        self._desk = BindingServer(
+            Desk(
+                databases,
+                namespaces,
+                queues,
+                events,
+                self._secret.encode(),
+                self.count_subrequest,
+                self.deliver_tail,
+            )
+        )
         self._callees = Callees(self._doors, lambda: self._nursery.folder, self._connect)
         self._launcher = Launcher(config, self._nursery, self._backends, self._is_tailed)
         self._alarms = Alarms(config.data / "objects", clock)
@@ -122,6 +135,7 @@ class Runtime:
             raise
         self._listener = Listener(self._doors)
         await self._listener.open(self._nursery.folder / "back.sock")
+        await self._desk.open(self._nursery.folder / "desk.sock")
         self._is_open = True
         self._launcher.open()
         self._in_background(self._tidy())
@@ -142,6 +156,7 @@ class Runtime:
         if self._listener is not None:
             await self._listener.close()
             self._listener = None
+        await self._desk.close()
         await self._doors.close()
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -225,7 +240,8 @@ class Runtime:
                 for item in owner.durable_objects if owner is not None else ():
                     if item.class_name == class_name:
                         objects[script, class_name] = item.unique_key
-        return Backends(f"unix:{self._nursery.folder / 'back.sock'}", self._secret, callees, objects)
+        folder = self._nursery.folder
+        return Backends(f"unix:{folder / 'desk.sock'}", f"unix:{folder / 'back.sock'}", self._secret, callees, objects)
 
     async def _connect(self, callee: Callee) -> Lease:
         """Choose the version that an RPC connection of *callee* leads to from now on."""
@@ -439,6 +455,11 @@ class Runtime:
 
     def _is_tailed(self, account_id: str, script: str) -> bool:
         return self._tails.is_wanted(account_id, script) or bool(self.directory.tail_consumers(account_id, script))
+
+    def count_subrequest(self, version_id: str) -> None:
+        """Count a request that a version sends out."""
+        if self.recorder is not None:
+            self.recorder.subrequest(version_id)
 
     def deliver_tail(self, account_id: str, script: str, version_id: str, events: Iterable[Mapping[str, Any]]) -> None:
         """Pass on what a process of *script* tells about one of its versions: to tails and to tail Workers."""

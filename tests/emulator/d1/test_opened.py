@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
+from clodo.emulator.d1.engine import is_plain_read
 from clodo.emulator.d1.jobs import JobThread
-from clodo.emulator.d1.opened import is_plain_read
 from clodo.emulator.d1.registry import Database
 from clodo.emulator.d1.store import Databases
 from clodo.emulator.runtime.ports import Statement

@@ -49,6 +49,9 @@ class SqliteDatabases:
         self.bookmarks: list[str | None] = []
         self._clock = 0
 
+    def run_at_once(self, account_id: str, database_id: str, statements: Sequence[Statement]) -> Answers | None:
+        return None
+
     async def run(
         self, account_id: str, database_id: str, statements: Sequence[Statement], *, bookmark: str | None = None
     ) -> Answers:

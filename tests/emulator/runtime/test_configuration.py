@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clodo.emulator.runtime.assets import compose
-from clodo.emulator.runtime.bindings import parameter, statements_of
+from clodo.emulator.runtime.bindings.databases import parameter, statements_of
 from clodo.emulator.runtime.configuration import Entrypoint, clamp_date, module_kind, quote, render
 from clodo.emulator.runtime.ports import Module, ScriptInvalid, StatementFailed
 from clodo.emulator.runtime.processes import MAX_SOCKET_PATH_BYTES
