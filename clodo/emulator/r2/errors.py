@@ -99,6 +99,9 @@ ENTITY_TOO_LARGE = Refusal(
 )
 
 # Not in Cloudflare's table: S3's own names; the numbers are ours.
+#: To a preflight; word for word what the real one says, whatever the reason is that no rule lets it in.
+CORS_NOT_CONFIGURED = Refusal(403, 10002, "Unauthorized", "CORS not configured for this bucket")
+CORS_WITHOUT_ORIGIN = Refusal(400, 10063, "BadRequest", "Insufficient information. Origin request header needed.")
 INVALID_ENCRYPTION_ALGORITHM = Refusal(
     400,
     10061,

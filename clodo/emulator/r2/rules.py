@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -22,6 +23,9 @@ DEFAULT_LIFECYCLE: Mapping[str, Any] = {
     "abortMultipartUploadsTransition": {"condition": {"type": "Age", "maxAge": 604_800}},
 }
 _METHODS = ("GET", "PUT", "POST", "DELETE", "HEAD")
+#: "must only be comprised of a scheme://host[:port]"; one star may stand for anything.
+_ORIGIN = re.compile(r"\*|null|[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/?#@*]*\*?[^\s/?#@*]*")
+_HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 def rules_in(body: Mapping[str, Any], check: Callable[[Mapping[str, Any]], None], maximum: int) -> list[dict[str, Any]]:
@@ -62,6 +66,16 @@ def check_cors(rule: Mapping[str, Any]) -> None:
         raise _refused(f"allowed.methods must be some of {', '.join(_METHODS)}")
     if not isinstance(origins, list) or not origins or not all(isinstance(origin, str) for origin in origins):
         raise _refused("allowed.origins must be an array of strings")
+    if not all(_ORIGIN.fullmatch(origin) for origin in origins):
+        raise _refused("each of allowed.origins must be scheme://host[:port] or *")
+    for name, given in (("allowed.headers", allowed.get("headers")), ("exposeHeaders", rule.get("exposeHeaders"))):
+        if given is not None and not (
+            isinstance(given, list) and all(isinstance(one, str) and _HEADER.fullmatch(one) for one in given)
+        ):
+            raise _refused(f"{name} must be an array of names of headers")
+    age = rule.get("maxAgeSeconds")
+    if age is not None and (isinstance(age, bool) or not isinstance(age, int | float) or not 0 <= age < 2**31):
+        raise _refused("maxAgeSeconds must be a number of seconds")
 
 
 def check_lifecycle(rule: Mapping[str, Any]) -> None:

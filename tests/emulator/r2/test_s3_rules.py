@@ -74,6 +74,8 @@ def test_lifecycles_go_around_as_xml(account: CloudAccount, s3: httpx.Client, st
         ("cors", CORS.replace("GET", "TRACE"), (400, "InvalidArgument")),
         ("cors", CORS.replace("3600", "an hour"), (400, "MalformedXML")),
         ("cors", LIFECYCLE, (400, "MalformedXML")),
+        ("cors", CORS.replace("ExposeHeader", "Exposed"), (400, "MalformedXML")),
+        ("cors", CORS.replace("https://a.example", "https://a.example/path"), (400, "InvalidArgument")),
         ("lifecycle", "<LifecycleConfiguration/>", (400, "MalformedXML")),
         ("lifecycle", LIFECYCLE.replace("Enabled", "Maybe"), (400, "MalformedXML")),
         ("lifecycle", LIFECYCLE.replace("<Days>30", "<Days>0"), (400, "MalformedXML")),

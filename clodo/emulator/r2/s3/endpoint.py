@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from clodo.emulator.access import NOTES
 from clodo.emulator.accounts.caller import Caller
 from clodo.emulator.accounts.store import Accounts
+from clodo.emulator.r2.cors import Rules, answer_headers, preflight_headers
 from clodo.emulator.r2.errors import ACCESS_DENIED, METHOD_NOT_ALLOWED, NOT_IMPLEMENTED, UNAUTHORIZED, R2Refused
 from clodo.emulator.r2.s3 import buckets, listing, objects, rules, uploads
 from clodo.emulator.r2.s3.documents import document
@@ -85,18 +86,35 @@ class S3Endpoint:
         """Serve one request."""
         request = Request(scope, receive)
         try:
-            answer = await self._answer(request)
+            answer = self._preflight(request) if request.method == "OPTIONS" else await self._answer(request)
         except R2Refused as error:
             refusal = error.refusal
             body = document("Error", [("Code", refusal.name), ("Message", refusal.message)], namespace=None)
             answer = objects.xml(b"" if request.method == "HEAD" else body, refusal.status)
         except ClientDisconnect:
             return
+        if (origin := request.headers.get("origin")) and request.method != "OPTIONS":
+            answer.headers.update(answer_headers(self._rules(request), origin, request.method))
         await answer(scope, receive, send)
+
+    def _preflight(self, request: Request) -> Response:
+        # Browsers sign no preflight; what a presigned URL says is checked when they come back.
+        return Response(status_code=204, headers=preflight_headers(self._rules(request), request.headers))
+
+    def _rules(self, request: Request) -> Rules:
+        try:
+            address = address_of(_host(_headers(request.scope)), _raw_path(request.scope))
+            if address is None or not address.bucket:
+                return ()
+            bucket = self._storage.buckets.find(address.account_id, address.bucket, address.jurisdiction)
+        except R2Refused:
+            return ()
+        rules: Rules = bucket.settings.get("cors", ())
+        return rules
 
     async def _answer(self, request: Request) -> Response:
         scope = request.scope
-        raw = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1").partition("?")[0]
+        raw = _raw_path(scope)
         headers = _headers(scope)
         address = address_of(_host(headers), raw)
         if address is None:
@@ -158,6 +176,11 @@ def _operation(request: S3Request) -> Operation:
     if operation is None:
         raise R2Refused(METHOD_NOT_ALLOWED)
     return operation
+
+
+def _raw_path(scope: Scope) -> str:
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    return raw.decode("latin-1").partition("?")[0]
 
 
 def _headers(scope: Scope) -> dict[str, str]:

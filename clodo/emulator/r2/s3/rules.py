@@ -23,6 +23,8 @@ from clodo.emulator.r2.s3.objects import xml
 from clodo.emulator.r2.s3.requests import S3Request
 
 DAY_SECONDS = 86_400
+#: Others are refused, say R2's release notes of 2022-11-30.
+_CORS_ELEMENTS = ("ID", "AllowedOrigin", "AllowedMethod", "AllowedHeader", "ExposeHeader", "MaxAgeSeconds")
 #: R2 has one class to move to.
 _COLDER = "InfrequentAccess"
 
@@ -97,6 +99,8 @@ def _cors_written(rule: dict[str, Any]) -> list[Element]:
 
 
 def _cors_read(rule: Read) -> dict[str, Any]:
+    if any(child.tag not in _CORS_ELEMENTS for child in rule):
+        raise R2Refused(MALFORMED_XML)
     found: dict[str, Any] = {
         "allowed": {"methods": _texts(rule, "AllowedMethod"), "origins": _texts(rule, "AllowedOrigin")}
     }
