@@ -84,6 +84,8 @@ class ApiError(Exception):
 
         more: Further entries of ``errors``, after the first.
 
+        extra: Rarer keys of the first entry, such as ``error_chain``.
+
         headers: Extra headers of the answer, such as ``Retry-After``.
 
         result: What stands under ``result``; nearly always null.
@@ -96,12 +98,13 @@ class ApiError(Exception):
         message: str,
         *,
         more: Sequence[Fault] = (),
+        extra: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
         result: object = None,
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.faults: tuple[Fault, ...] = (Fault(code, message), *more)
+        self.faults: tuple[Fault, ...] = (Fault(code, message, extra), *more)
         self.headers = dict(headers or {})
         self.result = result
 

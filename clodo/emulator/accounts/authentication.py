@@ -20,6 +20,15 @@ from clodo.emulator.zones.store import Zones
 #: "Authentication error": the number that makes wrangler explain who it is logged in as.
 AUTHENTICATION_ERROR = 10000
 INVALID_API_TOKEN = 1000
+#: From public reports, like 6103 and 6111, which stand in its ``error_chain``.
+MISSING_HEADERS = (9106, "Missing X-Auth-Key, X-Auth-Email or Authorization headers")
+INVALID_HEADERS = (6003, "Invalid request headers")
+MALFORMED_KEY = (6103, "Invalid format for X-Auth-Key header")
+MALFORMED_AUTHORIZATION = (6111, "Invalid format for Authorization header")
+#: What accounts, users and zones say of a token that nobody has; products and DNS say 10000.
+UNKNOWN_TOKEN = (9109, "Invalid access token")
+#: What a token of Cloudflare's looks like. The embedded cloud's own may be shorter, as long as they are known.
+_TOKEN = re.compile(r"^[A-Za-z0-9_.-]{40,}$")
 #: For the older way to say who one is: an e-mail and a "Global API Key", which a user's token serves as here.
 UNKNOWN_KEY = (9103, "Unknown X-Auth-Key or X-Auth-Email")
 
@@ -76,17 +85,17 @@ class Authenticated:
     def _caller(self, scope: Scope) -> Caller:
         path = raw_path(scope)
         email = _header(scope, b"x-auth-email")
-        token = _bearer(scope) if email is None else _header(scope, b"x-auth-key")
-        verifying = path.endswith("/tokens/verify")
+        key, authorization = _header(scope, b"x-auth-key"), _header(scope, b"authorization")
+        if authorization is None and email is None and key is None:
+            raise ApiError(400, *MISSING_HEADERS)
+        token = _bearer(authorization) if email is None else key
         if token is None:
-            raise ApiError(401, AUTHENTICATION_ERROR, "Authentication error")
+            raise _malformed(MALFORMED_KEY if authorization is None else MALFORMED_AUTHORIZATION)
         whose = self.accounts.tokens.authenticate(token)
         if email is not None and (whose is None or whose.owner != "user" or whose.email != email.lower()):
             raise ApiError(403, *UNKNOWN_KEY)
         if whose is None or not whose.is_active:
-            if verifying:
-                raise ApiError(401, INVALID_API_TOKEN, "Invalid API Token")
-            raise ApiError(403, AUTHENTICATION_ERROR, "Authentication error")
+            raise _refusal_of_a_stranger(path, token, is_known=whose is not None)
         if re.match(r"/(accounts|zones)/(?![0-9a-f]{32}(/|$))", path):
             raise no_route(path)
         match = re.match(r"/accounts/([^/]+)", path)
@@ -124,8 +133,24 @@ class Authenticated:
         )
 
 
-def _bearer(scope: Scope) -> str | None:
-    scheme, _, token = (_header(scope, b"authorization") or "").partition(" ")
+def _malformed(part: tuple[int, str]) -> ApiError:
+    return ApiError(400, *INVALID_HEADERS, extra={"error_chain": [{"code": part[0], "message": part[1]}]})
+
+
+def _refusal_of_a_stranger(path: str, token: str, *, is_known: bool) -> ApiError:
+    """Return what a token is told that is nobody's, or not active."""
+    if not is_known and not _TOKEN.match(token):
+        return _malformed(MALFORMED_AUTHORIZATION)
+    if path.endswith("/tokens/verify"):
+        return ApiError(401, INVALID_API_TOKEN, "Invalid API Token")
+    row = row_for(path)
+    if row is not None and (row.refusal == UNAUTHORIZED or row.level is Level.NONE):
+        return ApiError(403, *UNKNOWN_TOKEN)
+    return ApiError(403, AUTHENTICATION_ERROR, "Authentication error")
+
+
+def _bearer(authorization: str | None) -> str | None:
+    scheme, _, token = (authorization or "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 

@@ -16,16 +16,38 @@ def call(cloud: EmbeddedCloud, path: str, token: str | None = None, method: str 
 
 
 @pytest.mark.parametrize(
-    ("authorization", "status"),
-    [(None, 401), ("Bearer", 401), ("Basic abc", 401), ("Bearer wrong", 403), ("Bearer \udcff", 403)],
+    ("authorization", "code", "reason"),
+    [
+        (None, 9106, None),
+        ("Bearer", 6003, 6111),
+        ("Basic abc", 6003, 6111),
+        ("Bearer wrong", 6003, 6111),
+        ("Bearer \udcff", 6003, 6111),
+    ],
 )
-def test_calls_without_a_known_token_are_refused(account: CloudAccount, authorization: str | None, status: int) -> None:
-    """No token is 401, a wrong one 403, both with 10000; nothing is said about what exists."""
+def test_calls_without_what_could_be_a_token_are_refused(
+    account: CloudAccount, authorization: str | None, code: int, reason: int | None
+) -> None:
+    """No credentials are 400 with 9106, others than tokens 6003 and why; nothing is said about what exists."""
     encoded = None if authorization is None else authorization.encode("utf-8", "surrogateescape")
     headers = [] if encoded is None else [(b"Authorization", encoded)]
-    for path in (f"{account.root}/workers/scripts", "/accounts", "/no/such/path"):
+    for path in (f"{account.root}/workers/scripts", "/accounts", "/user/tokens/verify", "/no/such/path"):
         answer = httpx.get(account.cloud.url + path, headers=headers, trust_env=False)
-        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (status, 10000)
+        [error] = answer.json()["errors"]
+        chain = [link["code"] for link in error.get("error_chain", [])]
+        assert (answer.status_code, error["code"], chain) == (400, code, [] if reason is None else [reason])
+
+
+def test_a_token_of_nobody_is_told_so_by_each_in_its_way(account: CloudAccount) -> None:
+    """Accounts, users and zones say 9109, products and records 10000, and verifying says 1000."""
+    stranger = f"Bearer {'x' * 40}"
+    zone = f"/zones/{account.zone_id}"
+    for path in ("/accounts", "/user", "/zones", zone, f"{zone}/settings", account.root):
+        refused = call(account.cloud, path, stranger)
+        assert (refused.status_code, refused.json()["errors"][0]["code"]) == (403, 9109), path
+    for path in (f"{zone}/dns_records", f"{account.root}/workers/scripts", "/no/such/path"):
+        refused = call(account.cloud, path, stranger)
+        assert (refused.status_code, refused.json()["errors"][0]["code"]) == (403, 10000), path
 
 
 def test_an_e_mail_and_a_key_are_as_good_as_a_token(account: CloudAccount) -> None:
@@ -39,7 +61,7 @@ def test_an_e_mail_and_a_key_are_as_good_as_a_token(account: CloudAccount) -> No
 
     assert known.status_code == 200
     assert (stranger.status_code, stranger.json()["errors"][0]["code"]) == (403, 9103)
-    assert (without.status_code, without.json()["errors"][0]["code"]) == (401, 10000)
+    assert (without.status_code, without.json()["errors"][0]["error_chain"][0]["code"]) == (400, 6103)
 
 
 def test_a_token_reaches_its_own_accounts_only(account: CloudAccount) -> None:
@@ -59,7 +81,7 @@ def test_a_token_reaches_its_own_accounts_only(account: CloudAccount) -> None:
 def test_tokens_are_verified(account: CloudAccount) -> None:
     """A user's token verifies at /user, an unknown one is 1000 there, and at the account's endpoint a user's is too."""
     verified = account.api.get("/user/tokens/verify")
-    unknown = call(account.cloud, "/user/tokens/verify", "Bearer nobody")
+    unknown = call(account.cloud, "/user/tokens/verify", f"Bearer {'x' * 40}")
     at_account = account.api.get(f"{account.root}/tokens/verify")
 
     assert verified.json()["result"]["status"] == "active"
