@@ -1,4 +1,4 @@
-"""What uvicorn's protocols lack here: cutting a connection on purpose, and taking wrangler's unmasked frames."""
+"""What uvicorn lacks here: connections cut on purpose, bodies nobody asked for, and wrangler's unmasked frames."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -32,6 +33,37 @@ class ResettableHttp(HttpToolsProtocol):
         if raw is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
+
+
+class UninvitedBodies:
+    """
+    Ends the connection when a client waits for ``100 Continue`` and is answered at once instead.
+
+    Whether it sends the body all the same is its own affair, so nobody knows what comes next on that connection:
+    RFC 9110, 10.1.1.
+    """
+
+    def __init__(self, application: ASGIApp) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or not any(name == b"expect" for name, _ in scope["headers"]):
+            await self._application(scope, receive, send)
+            return
+        is_invited = False
+
+        async def receive_noting() -> Message:
+            nonlocal is_invited
+            is_invited = True
+            return await receive()
+
+        async def send_closing(message: Message) -> None:
+            if message["type"] == "http.response.start" and not is_invited:
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+
+        await self._application(scope, receive_noting, send_closing)
 
 
 class TolerantWebSocket(WebSocketsSansIOProtocol):

@@ -417,6 +417,20 @@ def test_too_large_bodies_are_refused_before_they_come(keys: Keys, store: S3Stor
     assert b"<Code>EntityTooLarge</Code>" in answer
 
 
+def test_a_refusal_before_the_body_ends_the_connection(s3: httpx.Client, keys: Keys, store: S3Store) -> None:
+    """Who waits for 100 Continue may send its body or not: no next request is read from where it could be."""
+    request = s3.build_request("PUT", "/nowhere/k", content=b"0123456789")
+    signed = next(Signed(keys).auth_flow(request))
+    lines = "".join(f"{name}: {value}\r\n" for name, value in signed.headers.items() if name != "connection")
+
+    with socket.create_connection((signed.url.host, signed.url.port or 80), timeout=10) as connection:
+        connection.sendall(f"PUT {signed.url.path} HTTP/1.1\r\n{lines}expect: 100-continue\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+
+    assert answer.startswith(b"HTTP/1.1 404")
+    assert b"connection: close" in answer
+
+
 @pytest.mark.exhaustive
 def test_large_objects_need_little_memory(toolchain: Toolchain, tmp_path: Path) -> None:
     """A gigabyte in and out over S3, whole and in parts, costs the cloud no more than some tens of megabytes."""
