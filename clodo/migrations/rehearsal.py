@@ -221,7 +221,7 @@ def _run(
     failure: str | None = None
     questions: list[str] = []
     try:
-        with engine.transaction(limited=True):
+        with engine.limited(), engine.transaction():
             for number, statement in enumerate(statements, start=1):
                 try:
                     written += int(engine.execute(Call(statement.text)).meta["rows_written"])

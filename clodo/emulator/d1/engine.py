@@ -242,13 +242,19 @@ class Engine:
         count = sum(map(len, groups))
         if count > self.limits.statements_per_call:
             raise StatementFailed(f"too many statements: {count} of at most {self.limits.statements_per_call}")
-        self._deadline = time.monotonic() + (patience or self.limits.query_duration).total_seconds()
-        try:
+        with self.limited(patience):
             if count == 1 and is_plain_read(groups[0][0]):
                 # SQLite makes a transaction of it by itself.
                 return [[self.execute(groups[0][0])]]
             with self.transaction():
                 return [[self.execute(piece) for piece in group] for group in groups]
+
+    @contextmanager
+    def limited(self, patience: timedelta | None = None) -> Iterator[None]:
+        """Hold what is run inside to *patience*, by default to D1's limit on a query's duration."""
+        self._deadline = time.monotonic() + (patience or self.limits.query_duration).total_seconds()
+        try:
+            yield
         finally:
             self._deadline = math.inf
 
