@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from clodo.cli.options import JsonOption, ReasonOption, WorkspaceOption, YesOption
+from clodo.cli.options import JsonOption, ReasonOption, WorkspaceOption, YesOption, read_moment
 from clodo.cli.output import ask, moment, number_of, raise_if_nobody_can_be_asked, say, show, show_json, show_table
 from clodo.cli.session import open_ledger, open_workspace, prefect_for
 
@@ -103,7 +102,7 @@ def restore(
         "prefix": prefix,
         "rename": _names(rename, only),
         "account": account,
-        "at": _moment(at),
+        "at": read_moment("--at", at),
         "vault": vault,
         "identity": str(identity) if identity is not None else None,
         "reason": reason,
@@ -299,15 +298,3 @@ def _names(given: list[str] | None, only: list[str] | None) -> dict[str, str]:
             raise BadUsage(f'--as "{text}" has an empty name')
         names[old] = new
     return names
-
-
-def _moment(text: str | None) -> datetime | None:
-    from clodo.errors import BadUsage
-
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise BadUsage(f'--at "{text}" is no moment', hint="Write it as 2026-11-20T03:00:00Z.") from error
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

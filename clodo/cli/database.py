@@ -10,7 +10,15 @@ import typer
 
 from clodo.cli.database_reports import show_migrated, show_plan, show_status, show_synced
 from clodo.cli.deploy import DryRunOption, TakeOverOption
-from clodo.cli.options import JsonOption, ReasonOption, SomeTargetsArgument, TargetArgument, WorkspaceOption, YesOption
+from clodo.cli.options import (
+    JsonOption,
+    ReasonOption,
+    SomeTargetsArgument,
+    TargetArgument,
+    WorkspaceOption,
+    YesOption,
+    read_moment,
+)
 from clodo.cli.output import ask, number_of, raise_if_nobody_can_be_asked, show, show_json
 from clodo.cli.session import open_workspace, prefect_for
 from clodo.errors import BadUsage, PartlyDone
@@ -239,7 +247,7 @@ def rollback(
 
     loaded = open_workspace(context, workspace)
     found = loaded.find(target)
-    moment = _moment(at)
+    moment = read_moment("--at", at)
     way = Way.TIME_TRAVEL if time_travel else None
     raise_if_impossible(Wanted(database, to, way, bookmark, moment), datetime.now(UTC))
     question = f"Take this back in {found}?"
@@ -333,16 +341,6 @@ def _with_databases(workspace: Workspace, names: Sequence[str] | None) -> list[T
     if names:
         return [workspace.find(name) for name in names]
     return [target for target in workspace.targets if workspace.effective(target).databases]
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise BadUsage(f'--at: "{text}" is no moment', hint="Write it like 2026-01-31T12:00:00Z.") from error
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _raise_unless_known(option: str, value: str | None, known: Sequence[str]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from clodo.errors import BadUsage
 
 WorkspaceOption = Annotated[
     Path | None,
@@ -22,6 +25,22 @@ SomeTargetsArgument = Annotated[
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the audit trail.")]
+
+
+def read_moment(option: str, text: str | None) -> datetime | None:
+    """
+    Return the moment that an option names, in UTC unless it says otherwise.
+
+    Raises:
+        BadUsage: It is no moment.
+    """
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadUsage(f'{option}: "{text}" is no moment', hint="Write it like 2026-01-31T12:00:00Z.") from error
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def find_workspace(given: Path | None, *, start: Path | None = None) -> Path:

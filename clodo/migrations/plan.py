@@ -122,6 +122,12 @@ class MigrationStatus:
         )
 
     @property
+    def names(self) -> frozenset[str]:
+        """The names of all migrations that the folder or the database knows."""
+        found = (item.name for items in (self.applied, self.pending, self.findings) for item in items)
+        return frozenset(found)
+
+    @property
     def pending_expand(self) -> tuple[Migration, ...]:
         """The pending migrations that a release runs before the new version is live."""
         return tuple(migration for migration in self.pending if not migration.is_contract)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from clodo.errors import ClodoError, Refused
+from clodo.errors import BadUsage, ClodoError, Refused
 from clodo.ledger.owners import Owner
 from clodo.migrations import Applied, MigrationStatus, Rehearsal, RowSource, Which
 from clodo.migrations import databases as migrations
@@ -16,6 +16,7 @@ from clodo.releases.desired import Database, find_databases
 from clodo.releases.recovery import interrupted_releases, lock_name, recover
 from clodo.releases.resolving import digest_of_migrations
 from clodo.releases.site import Account, Site
+from clodo.workspace.documents import did_you_mean
 from clodo.workspace.effective_config import DatabaseBinding
 from clodo.workspace.targets import Target
 
@@ -174,9 +175,10 @@ def rehearse_target(site: Site, target: Target, choice: Choice) -> tuple[Migrate
     Say what `migrate_target` would do, by rehearsing it; writes nothing.
 
     Raises:
-        Refused, MigrationFailed: As `migrate_target`.
+        BadUsage, Refused, MigrationFailed: As `migrate_target`.
     """
     known = known_databases(site, target)
+    _raise_if_accepting_nothing(target, known, choice)
     _raise_if_contract_must_wait(site, target, known, choice)
     return tuple(_examined(item, choice) for item in known)
 
@@ -190,6 +192,8 @@ def migrate_target(
     All of them are rehearsed before the first database is touched.
 
     Raises:
+        BadUsage: A file that was accepted is none of its migrations.
+
         Refused: Folder and database disagree, a file is hazardous, or contract migrations have to wait.
 
         MigrationFailed: A file failed and left nothing; those before it stay.
@@ -214,6 +218,7 @@ def migrate_target(
 
         guarded = account.cloudflare.with_guard(guard)
         known = known_databases(site, target, guarded)
+        _raise_if_accepting_nothing(target, known, choice)
         _raise_if_contract_must_wait(site, target, known, choice)
         examined = [_examined(item, choice) for item in known]
         done: list[Migrated] = []
@@ -269,6 +274,17 @@ def _apply(
             detail = {"database": item.database.name, "files": names, "reason": reason}
             site.ledger.audit.append(site.actor, "migrated", str(target), detail)
     return tuple(names)
+
+
+def _raise_if_accepting_nothing(target: Target, known: Iterable[Known], choice: Choice) -> None:
+    """Refuse to accept what isn't there: whoever mistypes a name would think that it was accepted."""
+    names = sorted({name for item in known for name in item.status.names})
+    unknown = [name for name in choice.accepted if name not in names]
+    if unknown:
+        raise BadUsage(
+            f'{target} has no migration "{unknown[0]}" to accept{did_you_mean(unknown[0], names)}',
+            hint=f"`clodo database status {target}` lists them.",
+        )
 
 
 def _raise_if_contract_must_wait(site: Site, target: Target, known: Iterable[Known], choice: Choice) -> None:

@@ -279,7 +279,7 @@ def test_a_look_up_that_fails_hides_nothing_and_is_no_success(run, folder, accou
     wrong, told, _ = run(folder, "validate", "--look-up", "--json")
 
     assert (refused, unsaved, wrong) == (12, 2, 2)
-    assert f'portfolio.toml:1: note: nothing was compared with the account of the block "{block}": ' in text
+    assert f'portfolio.toml:1: note: not everything was compared with the account of the block "{block}": ' in text
     assert "Error: " in said
     assert 'there is no cloudflare-account block called "nobody-saved-me"' in unsaved_said
     rules = [(item["rule"], item["severity"]) for item in json.loads(told)["findings"]]

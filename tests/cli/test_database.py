@@ -192,10 +192,12 @@ def test_hazards_are_refused_until_waived_or_accepted(fleet):
     fleet.make("staging")
 
     _, refused = fleet.says("database", "migrate", "api", status=4)
+    _, mistyped = fleet.says("database", "migrate", "api", "--accept", "0002_tag.sql", status=2)
     accepted = fleet.told("database", "migrate", "api", "--accept", "0002_tags.sql")
 
     assert "0002_tags.sql:1: foreign-key-without-index" in refused
     assert "--accept 0002_tags.sql" in refused
+    assert 'no migration "0002_tag.sql" to accept (did you mean "0002_tags.sql"?)' in mistyped
     assert accepted["applied"] == {"orders-staging": ["0001_orders.sql", "0002_tags.sql"]}
 
 
@@ -280,7 +282,7 @@ def test_a_rollback_in_time_says_what_it_loses_and_how_to_go_forward(fleet):
     """Time Travel goes to right before the migration; what came since is counted, and can be brought back."""
     fleet.write("staging", x0001_orders=ORDERS, x0002_tags="CREATE TABLE tags (name TEXT);")
     database_id = fleet.make("staging")
-    fleet.told("database", "migrate", "api", "--accept", "x")
+    fleet.told("database", "migrate", "api")
     fleet.query(database_id, "INSERT INTO tags VALUES ('a'), ('b'); INSERT INTO orders VALUES (1, 'x')")
 
     plan = fleet.told("database", "rollback", "api", "--to", "0001_orders.sql", "--time-travel", "--dry-run")

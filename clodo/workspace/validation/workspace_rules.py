@@ -223,7 +223,7 @@ def _on_accounts(
                 portfolio.place_of("environments", target.environment) if is_written else config.place_of("name"),
                 "left-out",
                 Severity.NOTE,
-                f'nothing was compared with the account of the block "{block}": {error.message}',
+                f'not everything was compared with the account of the block "{block}": {error.message}',
                 error.hint or "Run it again once the account can be asked.",
             )
 
