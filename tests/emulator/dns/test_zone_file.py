@@ -133,3 +133,20 @@ def test_a_zone_file_that_fails_adds_nothing(zone: Zone) -> None:
     assert zone.refusal("POST", "/import", content=b"")[0] == 400
     assert zone.refusal("POST", "/import", content=b"x", headers={"Content-Type": "multipart/form-data"})[0] == 400
     assert zone.names() == []
+
+
+@pytest.mark.parametrize("newline", [b"\r\n", b"\n"])
+def test_a_form_written_by_hand_is_read(zone: Zone, newline: bytes) -> None:
+    """Lines of a form may end in a newline alone, as cloudflare-go's do; a file without records adds none."""
+    form = {"Content-Type": "multipart/form-data; boundary=-B"}
+    head = b'---B\nContent-Disposition: form-data; name="file"; filename="bind.txt"\n\n%s\n---B'
+    proxied = b'\nContent-Disposition: form-data; name="proxied"\n\ntrue\n---B--'
+    added = (head % b"a 300 IN A 192.0.2.1\nt 60 IN TXT x" + b"--").replace(b"\n", newline)
+    seen = (head % b"p 300 IN A 192.0.2.2" + proxied).replace(b"\n", newline)
+    empty = (head % b"" + proxied).replace(b"\n", newline)
+
+    results = [
+        zone.send("POST", "/import", content=body, headers=form).json()["result"] for body in (added, seen, empty)
+    ]
+    assert [result["recs_added"] for result in results] == [2, 1, 0]
+    assert zone.names(proxied="true") == ["p"]
