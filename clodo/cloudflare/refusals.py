@@ -107,7 +107,7 @@ def to_error(method: str, path: str, refusal: Refusal, missing: Sequence[Missing
         return RateLimited(f"Cloudflare asks to slow down at {where}: {said}")
     needs = permission_for(method, path, message)
     if code == NO_PERMISSION_CODE or status == 403:
-        if _SAYS_BAD_TOKEN.search(message):
+        if says_bad_token(message):
             return _bad_token(where, said, needs)
         if code == NO_PERMISSION_CODE or _NAMED_PERMISSION.search(message) or _SAYS_FORBIDDEN.search(message):
             return PermissionMissing(
@@ -117,6 +117,11 @@ def to_error(method: str, path: str, refusal: Refusal, missing: Sequence[Missing
     if status == 401 or code in BAD_TOKEN_CODES:
         return _bad_token(where, said, needs)
     return ApiRefused(f"Cloudflare refused {where}: {said}", status=status, code=code)
+
+
+def says_bad_token(message: str | None) -> bool:
+    """Tell whether a refusal's words are about the token itself; 9109 alone says no more than that it may not."""
+    return _SAYS_BAD_TOKEN.search(message or "") is not None
 
 
 def _bad_token(where: str, said: str, needs: str) -> NotAuthorised:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from clodo.cloudflare.refusals import BAD_TOKEN_CODES, says_bad_token
 from clodo.errors import (
     ApiRefused,
     ClodoError,
@@ -28,6 +29,9 @@ from clodo.wrangler.output import code_in, error_text
 _FAILED_REQUEST = re.compile(r"request to the Cloudflare API \((?P<path>[^)]*)\) failed")
 # Asked by wrangler only to explain an authentication error.
 _WHOAMI = re.compile(r"^/(user|user/tokens/verify|accounts|memberships|accounts/[^/]+/tokens/verify)$")
+
+# 10000 is also said of a good token that lacks a right.
+_UNUSABLE_TOKEN = BAD_TOKEN_CODES - {10000}
 
 _NOT_FOUND: Mapping[int, type[ClodoError]] = {
     10007: WorkerNotFound,
@@ -74,7 +78,7 @@ def error_from_call(command: str, call: Call) -> ClodoError:
     wait = timedelta(seconds=call.retry_after) if call.retry_after is not None else None
     if call.status == 429:
         return RateLimited(said, hint="Wait a few minutes and try again.", retry_after=wait)
-    if call.status == 401:
+    if call.status == 401 or call.code in _UNUSABLE_TOKEN or says_bad_token(call.message):
         return NotAuthorised(said, hint="Check the API token: it is wrong, expired or disabled.")
     if call.status == 403 and call.code in (10000, 9109):
         return PermissionMissing(said, hint="Give the API token the right to do this: " + _right(call.path))

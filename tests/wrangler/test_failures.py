@@ -32,6 +32,8 @@ MISSING = Call("GET", "/accounts/a/workers/services/shop", 404, 10007, "does not
     [
         (Call("GET", SCRIPT, 429, 971, "slow down", retry_after=30.0), RateLimited),
         (Call("GET", SCRIPT, 401, 10000, "Authentication error"), NotAuthorised),
+        (Call("GET", SCRIPT, 400, 6003, "Invalid request headers"), NotAuthorised),
+        (Call("GET", SCRIPT, 403, 9109, "Invalid access token"), NotAuthorised),
         (Call("GET", SCRIPT, 403, 10000, "Authentication error"), PermissionMissing),
         (Call("GET", SCRIPT, 403, 9109, "Unauthorized"), PermissionMissing),
         (Call("GET", SCRIPT, 404, 10007, "no Worker"), WorkerNotFound),
