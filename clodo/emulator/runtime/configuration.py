@@ -23,7 +23,7 @@ CALLER_HEADER = "x-clodo-caller"
 CF_HEADER = "x-clodo-cf"
 RPC_HOST = "clodo.rpc"
 #: Back ends whose requests and answers stream.
-_STREAMED = frozenset(("r2", "outbound"))
+_STREAMED = frozenset(("r2", "outbound", "cache"))
 #: Compatibility date of our own JavaScript.
 SHELL_DATE = "2026-07-01"
 #: What Cloudflare takes for an upload without a date.
@@ -518,6 +518,7 @@ def serving(
                 "compatibilityFlags": list(spec.compatibility_flags),
                 "bindings": bindings,
                 "globalOutbound": services.backend(index, spec, kind="outbound"),
+                "cacheApiOutbound": services.backend(index, spec, kind="cache"),
                 "tails": [tail],
             }
             if objects is not None and index == 0:
@@ -613,6 +614,7 @@ def probing(spec: VersionSpec, *, backends: Backends, sockets: Path, newest: dat
         "compatibilityFlags": list(spec.compatibility_flags),
         "bindings": bindings,
         "globalOutbound": services.backend(0, spec, kind="outbound"),
+        "cacheApiOutbound": services.backend(0, spec, kind="cache"),
     }
     if spec.durable_objects:
         worker["durableObjectNamespaces"] = _objects(spec)

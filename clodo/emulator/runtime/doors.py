@@ -1,5 +1,5 @@
 """
-Where the Workers' own requests arrive: calls of other Workers, R2's binding, fetch() to the outside, and tail events.
+Where the Workers' own requests arrive: calls of other Workers, R2's binding, the Cache API, and fetch() to the outside.
 
 What the other bindings ask is whole and small, and arrives at `bindings.server`.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import Receive, Scope, Send
 
 from clodo.emulator.runtime import callers, pages
+from clodo.emulator.runtime.caching import Cache
 from clodo.emulator.runtime.forwarding import Upstream
 from clodo.emulator.runtime.passing import binding_headers, new_ray, pass_to_version, send_page
 from clodo.emulator.runtime.ports import BucketBackend
@@ -34,6 +35,7 @@ class Doors:
         self._buckets = buckets
         self._secret = secret.encode()
         self._outside = Upstream(None)
+        self._cache = Cache()
 
     async def close(self) -> None:
         """Close the connections to servers on this machine."""
@@ -55,6 +57,8 @@ class Doors:
                 await self._call_worker(caller, scope, receive, send)
             case _ if scope["type"] == "websocket":
                 await send_page(scope, send, pages.Page(400, b"no WebSockets here\n", b"text/plain"), [])
+            case "cache":
+                await self._cache.serve(caller["account"], scope, receive, send)
             case "r2" if self._buckets is not None:
                 jurisdiction, _, name = caller["id"].partition("/")
                 await self._buckets.serve(caller["account"], jurisdiction, name, scope, receive, send)
