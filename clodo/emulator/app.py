@@ -93,7 +93,7 @@ from clodo.emulator.workers.assets import AssetSessions
 from clodo.emulator.workers.directory import WorkerDirectory
 from clodo.emulator.workers.publishing import Publisher
 from clodo.emulator.workers.store import Scripts
-from clodo.emulator.zones import certificates, dnssec, setting_routes, subscriptions
+from clodo.emulator.zones import cache, certificates, dnssec, setting_routes, subscriptions
 from clodo.emulator.zones import routes as zone_list_routes
 from clodo.emulator.zones.store import Zones
 
@@ -341,6 +341,7 @@ class Cloud:
             *audit_routes.routes(self.accounts, self.audit),
             *zone_list_routes.routes(self.zones, self.accounts, self.directory.refresh_hosts),
             *setting_routes.routes(self.database, self.zones),
+            *cache.routes(self.zones),
             *certificates.routes(self.zones),
             *dnssec.routes(self.zones),
             *subscriptions.routes(self.zones, self.accounts),

@@ -55,6 +55,7 @@ PERMISSION_GROUPS: tuple[PermissionGroup, ...] = (
     PermissionGroup("9c88f9c5bce24ce7af9a958ba9c504db", "Analytics Read", ZONE, "analytics_and_logs"),
     PermissionGroup("0cc3a61731504c89b99ec1be78b77aa0", "API Tokens Read", USER, _OTHER),
     PermissionGroup("686d18d5ac6c441c867cbf6771e58a0a", "API Tokens Write", USER, _OTHER),
+    PermissionGroup("e17beae8b8cb423a99b1730f21238bed", "Cache Purge", ZONE, "cache_and_performance"),
     PermissionGroup("192192df92ee43ac90f2aeeffce67e35", "D1 Read", ACCOUNT, _DEVELOPER),
     PermissionGroup("09b2857d1c31407795e75e3fed8617a1", "D1 Write", ACCOUNT, _DEVELOPER),
     PermissionGroup("82e64a83756745bbbb1c9c2701bf816b", "DNS Read", ZONE, _DNS),

@@ -93,6 +93,7 @@ TABLE: tuple[Row, ...] = (
     Row("/graphql", Level.ANY_ACCOUNT, ("Account Analytics", "Analytics"), only_reads=True),
     Row("/zones/*/dns_records", Level.ZONE, ("DNS",)),
     Row("/zones/*/dnssec", Level.ZONE, ("DNS",)),
+    Row("/zones/*/purge_cache", Level.ZONE, also=("Cache Purge",)),
     Row("/zones/*/workers", Level.ZONE, ("Workers Routes",)),
     Row("/zones/*/ssl", Level.ZONE, ("SSL and Certificates",)),
     Row("/zones/*/pagerules", Level.ZONE, ("Page Rules",)),

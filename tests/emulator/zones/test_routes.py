@@ -168,3 +168,21 @@ def test_a_slash_at_the_end_leads_to_the_same(account: CloudAccount) -> None:
     assert [account.api.get(path).status_code for path in paths] == [200] * len(paths)
     assert account.api.get("/zones/", params={"name": account.zone}).json()["result"][0]["id"] == account.zone_id
     assert account.api.delete(f"{zone}/dns_records/{record.json()['result']['id']}/").status_code == 200
+
+
+def test_a_cache_is_purged_of_what_is_named(account: CloudAccount) -> None:
+    """Everything, or lists of what; neither is 1012, and 101 of one kind are too many."""
+    path = f"/zones/{account.zone_id}/purge_cache"
+    accepted = (
+        {"purge_everything": True},
+        {"files": [f"https://{account.zone}/a.css", {"url": f"https://{account.zone}/b", "headers": {"Origin": "x"}}]},
+        {"tags": ["x"] * 100},
+        {"hosts": [account.zone], "prefixes": [f"{account.zone}/blog"]},
+    )
+
+    for body in accepted:
+        assert account.api.post(path, json=body).json()["result"] == {"id": account.zone_id}
+    for empty in ({}, {"purge_everything": False}, {"files": []}):
+        assert code(account.api.post(path, json=empty)) == (400, 1012)
+    for odd in ({"tags": ["x"] * 101}, {"files": "x"}, {"hosts": [1]}):
+        assert code(account.api.post(path, json=odd))[0] == 400
