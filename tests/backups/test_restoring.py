@@ -14,6 +14,7 @@ from clodo.cloudflare.budget import UnlimitedBudget
 from clodo.cloudflare.client import Cloudflare
 from clodo.cloudflare.clock import Clock
 from clodo.errors import (
+    ApiRefused,
     BadConfiguration,
     BadUsage,
     ClodoError,
@@ -314,6 +315,20 @@ def test_keys_that_others_write_meanwhile_survive_a_restore_that_fails(fleet):
     assert (found.pop("theirs")[1], found.pop("plain")[1]) == (b"new", b"newest")
     assert list(found.values()) == [key for key in before if key[0] != "plain"]
     assert any("left 2 keys alone" in line for line in fleet.told)
+
+
+def test_a_namespace_that_somebody_makes_in_the_moment_of_ours_stays_theirs(fleet):
+    """Ours is refused since the name is taken: theirs is empty still, and the undo leaves it alone."""
+    fleet.back_up()
+    fleet.cloudflare.kv.delete(fleet.namespace_id)
+    path = f"{fleet.account.account_id}/storage/kv/namespaces$"
+    taken = fleet.account.cloud.add_fault(path, method="POST", status=400, code=10014, message="taken", applied=True)
+
+    with pytest.raises(ApiRefused, match="taken"):
+        restorer(fleet).restore(Wish(only=("kv/shop-kv",)))
+    fleet.account.cloud.clear_faults(taken)
+
+    assert fleet.cloudflare.kv.find("shop-kv") is not None
 
 
 def test_what_was_put_back_is_restored_again_by_the_same_command(fleet):

@@ -20,7 +20,7 @@ from clodo.backups.restoring.plan import Step, Way
 from clodo.backups.restoring.sources import Source
 from clodo.backups.restoring.work import Work, raise_if_wrong
 from clodo.cloudflare.client import Cloudflare
-from clodo.errors import PlanIsStale
+from clodo.errors import ApiRefused, PlanIsStale
 
 PROPAGATION = timedelta(seconds=60)
 """KV may go on giving the values before for so long."""
@@ -73,8 +73,13 @@ def _made_namespace(step: Step, journal: Journal, cloudflare: Cloudflare) -> str
     there = cloudflare.kv.find(step.name)
     if there is None:
         journal.note(step, state="begun")
-        made = cloudflare.kv.create(step.name).id
-    elif noted and next(iter(cloudflare.kv.keys(there.id)), None) is None:
+        try:
+            made = cloudflare.kv.create(step.name).id
+        except ApiRefused:
+            # Then one of that name is somebody else's, though it may be empty still.
+            journal.note(step, is_made=False)
+            raise
+    elif noted and noted.get("is_made") is not False and next(iter(cloudflare.kv.keys(there.id)), None) is None:
         made = there.id
     else:
         raise PlanIsStale(
@@ -118,9 +123,9 @@ def put_back_namespace(step: Step, cloudflare: Cloudflare, before: Source, work:
 
 
 def delete_made_namespace(step: Step, noted: Mapping[str, Any], cloudflare: Cloudflare) -> bool:
-    """Delete the namespace that a step made; say whether there was one. An empty one of its name is ours too."""
+    """Delete the namespace that a step made; say whether there was one. An empty one is, unless we were refused."""
     ident = noted.get("id")
-    if ident is None:
+    if ident is None and noted.get("is_made") is not False:
         found = cloudflare.kv.find(step.name)
         is_ours = found is not None and next(iter(cloudflare.kv.keys(found.id)), None) is None
         ident = found.id if found is not None and is_ours else None
