@@ -180,8 +180,7 @@ class BucketBindings:
         return _json({"etag": part.etag})
 
     async def _complete_upload(self, bucket: Bucket, command: Command, value: AsyncIterator[bytes]) -> Response:
-        # Over S3 the order matters; the binding takes any.
-        named = sorted(NamedPart(int(part["part"]), str(part["etag"])) for part in command.get("parts") or ())
+        named = [NamedPart(int(part["part"]), str(part["etag"])) for part in command.get("parts") or ()]
         made = await self._storage.uploads.complete(bucket, command["object"], command["uploadId"], named)
         return _json(_shown(made))
 

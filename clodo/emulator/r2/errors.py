@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -41,9 +41,11 @@ class Refusal:
 class R2Refused(ClodoError):
     """R2 says no; each of its three doors (API, S3, binding) says it in its own way."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: Refusal, details: Mapping[str, str] | None = None) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
+        #: Further elements of S3's document.
+        self.details = details or {}
 
 
 UNAUTHORIZED = Refusal(401, 10002, "Unauthorized", "Unauthorized")
@@ -67,8 +69,9 @@ INCOMPLETE_BODY = Refusal(
     "IncompleteBody",
     "You did not provide the number of bytes specified by the Content-Length HTTP header.",
 )
-INVALID_DIGEST = Refusal(400, 10014, "InvalidDigest", "The checksum you specified is not valid.")
-EXPIRED_REQUEST = Refusal(400, 10018, "ExpiredRequest", "Request has expired")
+INVALID_DIGEST = Refusal(400, 10014, "InvalidDigest", "The checksum or Content-MD5 you specified is not valid.")
+#: 403, as miniflare's authors found; the table says 400.
+EXPIRED_REQUEST = Refusal(403, 10018, "ExpiredRequest", "Request has expired")
 INVALID_OBJECT_NAME = Refusal(400, 10020, "InvalidObjectName", "The specified object name is not valid.")
 INVALID_MAX_KEYS = Refusal(400, 10022, "InvalidMaxKeys", "MaxKeys params must be positive integer <= 1000.")
 NO_SUCH_UPLOAD = Refusal(404, 10024, "NoSuchUpload", "The specified multipart upload does not exist.")
@@ -90,6 +93,7 @@ SIGNATURE_DOES_NOT_MATCH = Refusal(
 BAD_DIGEST = Refusal(400, 10037, "BadDigest", "The checksum you specified did not match what we received.")
 INVALID_RANGE = Refusal(416, 10039, "InvalidRange", "The requested range is not satisfiable")
 UNEVEN_PARTS = Refusal(400, 10048, "InvalidPart", "All non-trailing parts must have the same length.")
+REPEATED_PARTS = UNEVEN_PARTS.saying("There was a problem with the multipart upload.")
 #: Its number is assumed.
 NO_SUCH_LIFECYCLE = Refusal(404, 10060, "NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist.")
 NO_SUCH_CORS = Refusal(404, 10059, "NoSuchCORSConfiguration", "The CORS configuration does not exist.")
@@ -129,8 +133,20 @@ MALFORMED_XML = Refusal(
     "MalformedXML",
     "The XML you provided was not well formed or did not validate against our published schema.",
 )
+ROUTE_NOT_FOUND = Refusal(404, 10064, "RouteNotFound", "No route matches this url.")
+INVALID_STORAGE_CLASS = Refusal(400, 10065, "InvalidStorageClass", "The storage class specified is not valid.")
+INVALID_REQUEST = Refusal(400, 10066, "InvalidRequest", "Invalid Request")
+NO_SUCH_TAGS = Refusal(404, 10067, "NoSuchTagSet", "The TagSet does not exist.")
+NO_OBJECT_LOCK = Refusal(
+    404,
+    10068,
+    "ObjectLockConfigurationNotFoundError",
+    "Object Lock configuration does not exist for this bucket.",
+)
+NO_REPLICATION = Refusal(
+    404, 10070, "ReplicationConfigurationNotFoundError", "The replication configuration was not found."
+)
 NOT_IMPLEMENTED = Refusal(501, 10044, "NotImplemented", "This operation is not implemented.")
-METHOD_NOT_ALLOWED = Refusal(405, 10045, "MethodNotAllowed", "The method is not allowed against this resource.")
 TIME_TOO_SKEWED = Refusal(
     403,
     10046,
@@ -142,12 +158,6 @@ PAYLOAD_HASH_DIFFERS = Refusal(
     10047,
     "XAmzContentSHA256Mismatch",
     "The provided 'x-amz-content-sha256' header does not match what was computed.",
-)
-INVALID_PART_ORDER = Refusal(
-    400,
-    10049,
-    "InvalidPartOrder",
-    "The list of parts was not in ascending order. Parts must be ordered by part number.",
 )
 #: Not Cloudflare's; the real one has no full disk.
 NO_SPACE_LEFT = Refusal(

@@ -140,11 +140,19 @@ class ObjectPage:
         prefixes: What keys that hold the delimiter were rolled up to.
 
         next_after: The page after this begins behind this key or prefix; None if this is the last.
+
+        is_cut: There is more, though nothing to go on from.
     """
 
     objects: tuple[StoredObject, ...]
     prefixes: tuple[str, ...] = ()
     next_after: bytes | None = None
+    is_cut: bool = False
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether there is more."""
+        return self.is_cut or self.next_after is not None
 
 
 def part_count_of(found: StoredObject) -> int | None:

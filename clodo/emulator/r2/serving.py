@@ -9,7 +9,7 @@ from starlette.responses import Response, StreamingResponse
 from clodo.emulator.r2.conditions import from_headers
 from clodo.emulator.r2.errors import PRECONDITION_FAILED, R2Refused
 from clodo.emulator.r2.objects import OpenObject
-from clodo.emulator.r2.ranges import Span, span_of_header
+from clodo.emulator.r2.ranges import Span, strict_span_of_header
 
 
 def answer_with(
@@ -31,7 +31,7 @@ def answer_with(
         part: The bytes that are asked for otherwise than by a range.
 
     Raises:
-        R2Refused: 412 or 416.
+        R2Refused: 400, 412 or 416.
     """
     found = opened.object
     try:
@@ -40,9 +40,9 @@ def answer_with(
             raise R2Refused(PRECONDITION_FAILED)
         if outcome == "not modified":
             opened.close()
-            return Response(status_code=304, headers={name: described[name] for name in ("etag", "last-modified")})
+            return Response(status_code=304, headers=described)
         is_current = headers.get("if-range") in (None, f'"{found.etag}"')
-        span = part or span_of_header(headers.get("range") if is_current else None, found.size)
+        span = part or strict_span_of_header(headers.get("range") if is_current else None, found.size)
     except R2Refused:
         opened.close()
         raise

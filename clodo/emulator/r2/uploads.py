@@ -16,10 +16,10 @@ from clodo.emulator.r2.errors import (
     ENTITY_TOO_SMALL,
     INVALID_ARGUMENT,
     INVALID_PART,
-    INVALID_PART_ORDER,
     NO_SUCH_BUCKET,
     NO_SUCH_UPLOAD,
     PRECONDITION_FAILED,
+    REPEATED_PARTS,
     UNEVEN_PARTS,
     R2Refused,
 )
@@ -60,19 +60,19 @@ def check_part_number(number: int) -> int:
 
 def chosen_parts(named: Sequence[NamedPart], uploaded: Mapping[int, Part]) -> list[Part]:
     """
-    Return the parts that an object will be made of, in order.
+    Return the parts that an object will be made of, in the order of their numbers, however they are named.
 
     Raises:
-        R2Refused: None or twice the same is named (10049), one isn't there (10025), one that isn't the last is below
-            5 MiB (10011) or of another size than the first (10048).
+        R2Refused: One is named twice (10048), none is named or one isn't there (10025), one that isn't the last is
+            below 5 MiB (10011) or of another size than the first (10048).
     """
-    numbers = [part.number for part in named]
-    if not numbers:
+    in_order = sorted(named)
+    if not in_order:
         raise R2Refused(INVALID_PART)
-    if any(later <= earlier for earlier, later in pairwise(numbers)):
-        raise R2Refused(INVALID_PART_ORDER)
+    if any(earlier.number == later.number for earlier, later in pairwise(in_order)):
+        raise R2Refused(REPEATED_PARTS)
     parts = []
-    for number, etag in named:
+    for number, etag in in_order:
         found = uploaded.get(number)
         if found is None or found.etag != etag:
             raise R2Refused(INVALID_PART)
@@ -192,17 +192,19 @@ class Uploads:
         Make the named parts an object and forget the others; no byte is copied.
 
         Raises:
-            R2Refused: The upload isn't there, the parts can't be an object, or a condition doesn't hold.
+            R2Refused: The upload isn't there, the parts can't be an object, or a condition doesn't hold: then the
+                upload is gone, as R2's release notes of 2023-08-11 say.
         """
         name = key_bytes(key)
 
-        def write() -> tuple[StoredObject, Sequence[Segment]]:
+        def write() -> tuple[StoredObject | None, Sequence[Segment]]:
             upload = self._find(bucket, name, upload_id)
             uploaded = {part.number: part for part in self._parts(upload_id)}
             parts = chosen_parts(named, uploaded)
             before = self._objects.find(bucket, name)
             if not conditions.hold(before):
-                raise R2Refused(PRECONDITION_FAILED)
+                self._shelf.connection.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))
+                return None, [segment for part in uploaded.values() for segment in part.segments]
             raise_if_locked(bucket.settings.get("lock", ()), before, self._shelf.now())
             segments = tuple(segment for part in parts for segment in part.segments)
             made = StoredObject(
@@ -224,7 +226,10 @@ class Uploads:
             unused = [segment for part in uploaded.values() if part.number not in kept for segment in part.segments]
             return made, [*unused, *(before.segments if before else ())]
 
-        return await self._shelf.change(write)
+        made = await self._shelf.change(write)
+        if made is None:
+            raise R2Refused(PRECONDITION_FAILED)
+        return made
 
     @counted("AbortMultipartUpload")
     async def abort(self, bucket: Bucket, key: str, upload_id: str) -> None:

@@ -28,6 +28,7 @@ SCOPE = "20130524/us-east-1/s3/aws4_request"
 MOMENT = "20130524T000000Z"
 NOW = datetime(2013, 5, 24, tzinfo=UTC).timestamp()
 EMPTY = hashlib.sha256(b"").hexdigest()
+SENT = {"x-amz-content-sha256": EMPTY, "x-amz-date": MOMENT}
 
 
 def claim(signature: str, *names: str, payload: str = EMPTY, expires_in: int | None = None) -> Claim:
@@ -140,13 +141,27 @@ async def read(body: bytes, headers: dict[str, str], told: Claim, key: bytes) ->
     ("headers", "name"),
     [
         ({}, "InvalidArgument"),
-        ({"authorization": "Bearer token"}, "InvalidArgument"),
-        ({"authorization": "AWS4-HMAC-SHA256 Credential=x/y, SignedHeaders=host, Signature=00"}, "InvalidArgument"),
+        ({"authorization": "Bearer token"}, "InvalidRequest"),
+        ({"authorization": "Bearer token", **SENT}, "InvalidRequest"),
+        ({"authorization": "AWS4-HMAC-SHA256 Credential=x/y", **SENT}, "InvalidRequest"),
+        (
+            {"authorization": "AWS4-HMAC-SHA256 Credential=x/y, SignedHeaders=host, Signature=00", **SENT},
+            "InvalidArgument",
+        ),
+        ({"authorization": "AWS4-HMAC-SHA256", "x-amz-content-sha256": EMPTY}, "InvalidArgument"),
+        (
+            {
+                "authorization": f"AWS4-HMAC-SHA256 Credential={'a' * 32}/{SCOPE}, SignedHeaders=range,"
+                f" Signature={'0' * 64}",
+                **SENT,
+            },
+            "Unauthorized",
+        ),
         (
             {
                 "authorization": f"AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/{SCOPE}, SignedHeaders=host,"
                 f" Signature={'0' * 64}",
-                "x-amz-date": MOMENT,
+                **SENT,
             },
             "InvalidArgument",
         ),
@@ -154,12 +169,12 @@ async def read(body: bytes, headers: dict[str, str], told: Claim, key: bytes) ->
             {
                 "authorization": f"AWS4-HMAC-SHA256 Credential={'a' * 32}/{SCOPE}, SignedHeaders=host,"
                 f" Signature={'0' * 64}",
-                "x-amz-date": MOMENT,
+                **SENT,
             },
             "AccessDenied",
         ),
     ],
-    ids=["none", "bearer", "garbage", "key-of-aws", "unsigned-header"],
+    ids=["none", "no-hash", "bearer", "half", "garbage", "no-date", "no-host", "key-of-aws", "unsigned-header"],
 )
 def test_what_cannot_be_a_signature_is_refused(headers: dict[str, str], name: str) -> None:
     """Requests without a signature, with half of one, or with headers that it doesn't cover, are refused by name."""
@@ -199,6 +214,32 @@ def test_presigned_urls_work_for_anybody_who_has_them(store: S3Store) -> None:
     assert [(one.status_code, "SignatureDoesNotMatch" in one.text) for one in (forged, longer, other_method)] == [
         (403, True)
     ] * 3
+    assert "<CanonicalRequest>GET\n" in forged.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"X-Amz-Expires": None}, (400, "Required search parameter X-Amz-Expires missing")),
+        ({"X-Amz-Expires": "soon"}, (400, "should be a number")),
+        ({"X-Amz-Expires": "604801"}, (400, "less than a week")),
+        ({"X-Amz-Expires": "0"}, (403, "Request has expired")),
+        ({"X-Amz-Algorithm": "AWS4-HMAC-SHA512"}, (400, "Please use AWS4-HMAC-SHA256")),
+        ({"X-Amz-Date": "now"}, (400, "Date provided in X-Amz-Date (now) didn't parse successfully")),
+        ({"X-Amz-Date": "20200101T000000Z"}, (400, "does not match 20200101 from 'x-amz-date' header")),
+        ({"X-Amz-Credential": "a/b/c"}, (400, "at least 5 slash-separated parts, not 3")),
+    ],
+)
+def test_presigned_urls_that_cannot_be_are_refused_by_name(
+    store: S3Store, changes: dict[str, str | None], expected: tuple[int, str]
+) -> None:
+    """Each part of the query is needed and looked at, and what is wrong with it is said."""
+    url = httpx.URL(obstore.sign(store, "GET", "k", timedelta(minutes=5)))
+    query = {name: value for name, value in {**url.params, **changes}.items() if value is not None}
+
+    answer = httpx.get(url.copy_with(params=query), trust_env=False)
+
+    assert (answer.status_code, expected[1] in answer.text) == (expected[0], True)
 
 
 def test_tokens_that_may_not_are_refused(account: CloudAccount, keys: Keys, store: S3Store) -> None:

@@ -94,13 +94,3 @@ async def delete_bucket(request: S3Request) -> Response:
 async def bucket_location(request: S3Request) -> Response:
     """Say where the bucket is."""
     return xml(document("LocationConstraint", request.bucket(writes=False).location.upper()))
-
-
-async def bucket_encryption(request: S3Request) -> Response:
-    """Say how the bucket is encrypted: as the real one says of all of them."""
-    request.bucket(writes=False)
-    rule: list[Element] = [
-        ("ApplyServerSideEncryptionByDefault", [("SSEAlgorithm", "AES256")]),
-        ("BucketKeyEnabled", True),
-    ]
-    return xml(document("ServerSideEncryptionConfiguration", [("Rule", rule)]))

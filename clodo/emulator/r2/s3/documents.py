@@ -37,7 +37,10 @@ def _inner(content: Content) -> str:
         case int():
             return str(content)
         case _:
-            return "".join(f"<{name}>{_inner(inner)}</{name}>" for name, inner in content if inner is not None)
+            # Attributes may stand behind a name.
+            return "".join(
+                f"<{name}>{_inner(inner)}</{name.partition(' ')[0]}>" for name, inner in content if inner is not None
+            )
 
 
 def parse(body: bytes, root: str) -> ElementTree.Element:

@@ -7,7 +7,7 @@ jurisdictions, and to ``/r2/<account>[.eu]`` on the API's own names, for clients
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -17,57 +17,14 @@ from clodo.emulator.access import NOTES
 from clodo.emulator.accounts.caller import Caller
 from clodo.emulator.accounts.store import Accounts
 from clodo.emulator.r2.cors import Rules, answer_headers, preflight_headers
-from clodo.emulator.r2.errors import ACCESS_DENIED, METHOD_NOT_ALLOWED, NOT_IMPLEMENTED, UNAUTHORIZED, R2Refused
-from clodo.emulator.r2.s3 import buckets, listing, objects, rules, uploads
+from clodo.emulator.r2.errors import ACCESS_DENIED, NOT_IMPLEMENTED, ROUTE_NOT_FOUND, UNAUTHORIZED, R2Refused
+from clodo.emulator.r2.s3 import objects
 from clodo.emulator.r2.s3.documents import document
+from clodo.emulator.r2.s3.operations import operation_of
 from clodo.emulator.r2.s3.payload import Payload
 from clodo.emulator.r2.s3.requests import Address, S3Request, address_of
 from clodo.emulator.r2.s3.signatures import SignedRequest, check_claim, query_pairs, read_claim
 from clodo.emulator.r2.store import Storage
-
-Operation = Callable[[S3Request], Awaitable[Response]]
-
-#: Query parameters that make another operation of a request; those that nobody serves are refused.
-_BUCKET_QUERIES: dict[tuple[str, str], Operation] = {
-    ("GET", "location"): buckets.bucket_location,
-    ("GET", "encryption"): buckets.bucket_encryption,
-    ("GET", "uploads"): uploads.list_uploads,
-    ("GET", "cors"): rules.get_cors,
-    ("PUT", "cors"): rules.put_cors,
-    ("DELETE", "cors"): rules.delete_cors,
-    ("GET", "lifecycle"): rules.get_lifecycle,
-    ("PUT", "lifecycle"): rules.put_lifecycle,
-    ("DELETE", "lifecycle"): rules.delete_lifecycle,
-    ("POST", "delete"): objects.delete_objects,
-}
-_BUCKET: dict[str, Operation] = {
-    "GET": listing.list_objects,
-    "HEAD": buckets.head_bucket,
-    "PUT": buckets.create_bucket,
-    "DELETE": buckets.delete_bucket,
-}
-_OBJECT_QUERIES: dict[tuple[str, str], Operation] = {
-    ("POST", "uploads"): uploads.create_upload,
-    ("PUT", "uploadId"): uploads.upload_part,
-    ("POST", "uploadId"): uploads.complete_upload,
-    ("DELETE", "uploadId"): uploads.abort_upload,
-    ("GET", "uploadId"): uploads.list_parts,
-}
-_OBJECT: dict[str, Operation] = {
-    "GET": objects.get_object,
-    "HEAD": objects.head_object,
-    "PUT": objects.put_object,
-    "DELETE": objects.delete_object,
-}
-#: Of S3, not of R2 or not of ours: silence would look like success.
-# fmt: off
-_NOT_SERVED = frozenset((
-    "accelerate", "acl", "analytics", "attributes", "intelligent-tiering", "inventory", "legal-hold",
-    "logging", "metrics", "notification", "object-lock", "ownershipControls", "policy",
-    "policyStatus", "publicAccessBlock", "replication", "requestPayment", "restore", "retention", "select",
-    "tagging", "torrent", "versioning", "versions", "website",
-))
-# fmt: on
 
 
 class S3Endpoint:
@@ -89,7 +46,9 @@ class S3Endpoint:
             answer = self._preflight(request) if request.method == "OPTIONS" else await self._answer(request)
         except R2Refused as error:
             refusal = error.refusal
-            body = document("Error", [("Code", refusal.name), ("Message", refusal.message)], namespace=None)
+            body = document(
+                "Error", [("Code", refusal.name), ("Message", refusal.message), *error.details.items()], namespace=None
+            )
             answer = objects.xml(b"" if request.method == "HEAD" else body, refusal.status)
         except ClientDisconnect:
             return
@@ -118,8 +77,10 @@ class S3Endpoint:
         headers = _headers(scope)
         address = address_of(_host(headers), raw)
         if address is None:
-            raise R2Refused(METHOD_NOT_ALLOWED.saying("No account's endpoint: /r2/<account id>/<bucket>/<key>."))
+            raise R2Refused(ROUTE_NOT_FOUND.saying("No account's endpoint: /r2/<account id>/<bucket>/<key>."))
         query = scope["query_string"].decode("latin-1")
+        if scope["method"] == "POST" and address.bucket and not address.key and _is_form(headers, query):
+            raise R2Refused(NOT_IMPLEMENTED.saying("Presigned post requests are not yet implemented not implemented"))
         signed = SignedRequest(scope["method"], raw, query, headers)
         claim = read_claim(signed)
         caller, secret = self._holder(claim.access_key)
@@ -132,7 +93,7 @@ class S3Endpoint:
         parameters = {name: _readable(value) for name, value in query_pairs(query)}
         payload = Payload(request.stream(), readable, claim, key)
         known = S3Request(self._storage, caller, address, scope["method"], parameters, readable, payload)
-        return await _operation(known)(known)
+        return await operation_of(known)(known)
 
     def _holder(self, access_key: str) -> tuple[Caller | None, str | None]:
         found = self._accounts.token_by_id(access_key)
@@ -151,31 +112,10 @@ def is_for_s3(host: str, path: str) -> bool:
     return host.endswith(".r2.cloudflarestorage.com") or path == "/r2" or path.startswith("/r2/")
 
 
-def _operation(request: S3Request) -> Operation:
-    method, address, query = request.method, request.address, request.query
-    unserved = sorted(_NOT_SERVED.intersection(query))
-    if unserved:
-        raise R2Refused(NOT_IMPLEMENTED.saying(f"{method} with ?{unserved[0]} is not implemented."))
-    if not address.bucket:
-        if method != "GET":
-            raise R2Refused(METHOD_NOT_ALLOWED)
-        return buckets.list_buckets
-    if address.key:
-        if method == "PUT" and "uploadId" not in query and "x-amz-copy-source" in request.headers:
-            return objects.copy_object
-        specials, plain = _OBJECT_QUERIES, _OBJECT
-    else:
-        if method == "GET" and query.get("list-type") == "2":
-            return listing.list_objects_v2
-        specials, plain = _BUCKET_QUERIES, _BUCKET
-    for name in query:
-        special = specials.get((method, name))
-        if special is not None:
-            return special
-    operation = plain.get(method)
-    if operation is None:
-        raise R2Refused(METHOD_NOT_ALLOWED)
-    return operation
+def _is_form(headers: Mapping[str, str], query: str) -> bool:
+    """Say whether a POST could be a browser's form, which brings its signature in the body."""
+    names = {name for name, _ in query_pairs(query)}
+    return "authorization" not in headers and not names & {"X-Amz-Credential", "delete"}
 
 
 def _raw_path(scope: Scope) -> str:

@@ -12,7 +12,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
 
 from clodo.emulator.r2.checksums import S3_ALGORITHMS, to_base64
-from clodo.emulator.r2.errors import INVALID_ARGUMENT, R2Refused
+from clodo.emulator.r2.errors import INVALID_STORAGE_CLASS, R2Refused
 from clodo.emulator.r2.records import Description, StoredObject
 from clodo.emulator.r2.s3.encryption import encryption_headers
 
@@ -73,7 +73,7 @@ def storage_class_of(headers: Mapping[str, str]) -> str | None:
     if code is None:
         return None
     if code not in _CLASSES:
-        raise R2Refused(INVALID_ARGUMENT.saying("x-amz-storage-class must be STANDARD or STANDARD_IA."))
+        raise R2Refused(INVALID_STORAGE_CLASS)
     return _CLASSES[code]
 
 

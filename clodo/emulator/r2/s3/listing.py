@@ -8,7 +8,7 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from clodo.emulator.r2.cursors import read_cursor, write_cursor
-from clodo.emulator.r2.errors import INVALID_ARGUMENT, R2Refused
+from clodo.emulator.r2.errors import INVALID_MAX_KEYS, NOT_IMPLEMENTED, R2Refused
 from clodo.emulator.r2.limits import MAX_LIST
 from clodo.emulator.r2.records import ObjectPage
 from clodo.emulator.r2.s3.documents import Element, document
@@ -26,8 +26,8 @@ def encoder_of(request: S3Request) -> Callable[[str], str]:
     """
     wanted = request.query.get("encoding-type")
     if wanted not in (None, "", "url"):
-        raise R2Refused(INVALID_ARGUMENT.saying("Invalid Encoding Method specified in Request"))
-    return (lambda key: quote(key, safe="/-_.~")) if wanted == "url" else str
+        raise R2Refused(NOT_IMPLEMENTED.saying(f'Unrecognized encoding-type "{wanted[:40]}" not implemented'))
+    return (lambda key: quote(key, safe="-_.~")) if wanted == "url" else str
 
 
 async def list_objects_v2(request: S3Request) -> Response:
@@ -37,7 +37,6 @@ async def list_objects_v2(request: S3Request) -> Response:
     after = start_after.encode("utf-8", "replace") if token is None else read_cursor(token)
     limit, page = await _page(request, after)
     encoded = encoder_of(request)
-    is_truncated = page.next_after is not None
     content: list[Element] = [
         ("Name", request.address.bucket),
         ("Prefix", encoded(query.get("prefix", ""))),
@@ -45,11 +44,11 @@ async def list_objects_v2(request: S3Request) -> Response:
         ("EncodingType", query.get("encoding-type") or None),
         ("MaxKeys", limit),
         ("KeyCount", len(page.objects) + len(page.prefixes)),
-        ("IsTruncated", is_truncated),
+        ("IsTruncated", page.is_truncated),
         ("ContinuationToken", token),
         ("NextContinuationToken", None if page.next_after is None else write_cursor(page.next_after)),
         ("StartAfter", encoded(start_after) if start_after else None),
-        *_entries(page, encoded),
+        *_entries(page, encoded, request.address.account_id if query.get("fetch-owner") == "true" else None),
     ]
     return xml(document("ListBucketResult", content))
 
@@ -69,25 +68,39 @@ async def list_objects(request: S3Request) -> Response:
         ("Delimiter", encoded(query["delimiter"]) if query.get("delimiter") else None),
         ("EncodingType", query.get("encoding-type") or None),
         ("MaxKeys", limit),
-        ("IsTruncated", after is not None),
-        *_entries(page, encoded),
+        ("IsTruncated", page.is_truncated),
+        *_entries(page, encoded, request.address.account_id),
     ]
     return xml(document("ListBucketResult", content))
 
 
 async def _page(request: S3Request, after: bytes) -> tuple[int, ObjectPage]:
-    limit = request.number("max-keys", MAX_LIST, 0, MAX_LIST)
+    asked = _max_keys(request)
     page = await request.storage.objects.page(
         request.bucket(writes=False),
         prefix=request.query.get("prefix", "").encode("utf-8", "replace"),
         delimiter=request.query.get("delimiter", "").encode("utf-8", "replace"),
         after=after,
-        limit=limit,
+        limit=min(max(asked, 1), MAX_LIST),
     )
-    return limit, page
+    # Of no keys at all, it is said whether there would have been any.
+    return asked, page if asked else ObjectPage((), (), None, bool(page.objects or page.prefixes))
 
 
-def _entries(page: ObjectPage, encoded: Callable[[str], str]) -> list[Element]:
+def _max_keys(request: S3Request) -> int:
+    """Return how many keys are asked for, which may be more than there will be; fractions are cut off."""
+    text = request.query.get("max-keys")
+    try:
+        value = float(MAX_LIST if text is None else text.strip())
+    except ValueError as error:
+        raise R2Refused(INVALID_MAX_KEYS) from error
+    if not 0 <= value < 2**53:
+        raise R2Refused(INVALID_MAX_KEYS)
+    return int(value)
+
+
+def _entries(page: ObjectPage, encoded: Callable[[str], str], owner: str | None) -> list[Element]:
+    shown_owner: list[Element] | None = None if owner is None else [("DisplayName", owner), ("ID", owner)]
     entries: list[Element] = []
     for found in page.objects:
         shown: list[Element] = [
@@ -96,6 +109,7 @@ def _entries(page: ObjectPage, encoded: Callable[[str], str]) -> list[Element]:
             ("LastModified", iso_date(found.uploaded)),
             ("ETag", f'"{found.etag}"'),
             ("StorageClass", storage_class_code(found.storage_class)),
+            ("Owner", shown_owner),
         ]
         entries.append(("Contents", shown))
     entries.extend(("CommonPrefixes", [("Prefix", encoded(prefix))]) for prefix in page.prefixes)

@@ -91,7 +91,9 @@ async def delete_objects(request: S3Request) -> Response:
     keys = [text_of(item, "Key") or "" for item in wanted.findall("Object")]
     if not 0 < len(keys) <= MAX_DELETE:
         raise R2Refused(MALFORMED_XML)
-    is_quiet = (text_of(wanted, "Quiet") or "").strip().lower() == "true"
+    # "Quiet" must be one of two words, and then makes no difference.
+    if text_of(wanted, "Quiet") not in (None, "true", "false"):
+        raise R2Refused(MALFORMED_XML)
     names: list[str] = []
     answers: list[Element] = []
     for key in keys:
@@ -102,8 +104,7 @@ async def delete_objects(request: S3Request) -> Response:
             answers.append(("Error", [("Key", key), ("Code", refusal.name), ("Message", refusal.message)]))
         else:
             names.append(key)
-            if not is_quiet:
-                answers.append(("Deleted", [("Key", key)]))
+            answers.append(("Deleted", [("Key", key)]))
     await request.storage.objects.delete(bucket, names)
     return xml(document("DeleteResult", answers))
 
@@ -127,7 +128,8 @@ async def copy_object(request: S3Request) -> Response:
         source.close()
     result: list[Element] = [("ETag", f'"{made.etag}"'), ("LastModified", iso_date(made.uploaded))]
     answer = xml(document("CopyObjectResult", result))
-    answer.headers.update(encryption_headers(made.key_md5))
+    versions = {"x-amz-version-id": made.version, "x-amz-copy-source-version-id": source.object.version}
+    answer.headers.update({**versions, **encryption_headers(made.key_md5)})
     return answer
 
 
@@ -143,6 +145,8 @@ async def open_source(request: S3Request) -> OpenObject:
         name, _, key = unquote_to_bytes(text).decode().partition("/")
     except UnicodeDecodeError as error:
         raise R2Refused(INVALID_OBJECT_NAME) from error
+    if not key:
+        raise R2Refused(INVALID_ARGUMENT.saying("copy source bucket name"))
     secret = customer_key_of(request.headers, SOURCE)
     source = await request.storage.objects.open(request.bucket_named(name, writes=False), key, secret=secret)
     if not from_headers(request.headers, "x-amz-copy-source-").hold(source.object):
@@ -168,7 +172,7 @@ def _copied_description(request: S3Request, found: StoredObject) -> Description:
         case "MERGE":
             return replace(given, http={**found.http, **given.http}, custom={**found.custom, **given.custom})
         case _:
-            raise R2Refused(INVALID_ARGUMENT.saying("x-amz-metadata-directive must be COPY, REPLACE or MERGE."))
+            raise R2Refused(INVALID_ARGUMENT.saying(f"metadata directive {directive[:40]}."))
 
 
 async def _shown(request: S3Request, *, with_body: bool) -> Response:

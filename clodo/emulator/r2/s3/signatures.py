@@ -20,6 +20,7 @@ from clodo.emulator.r2.errors import (
     ACCESS_DENIED,
     EXPIRED_REQUEST,
     INVALID_ARGUMENT,
+    INVALID_REQUEST,
     SIGNATURE_DOES_NOT_MATCH,
     TIME_TOO_SKEWED,
     UNAUTHORIZED,
@@ -37,9 +38,8 @@ MAX_EXPIRY_SECONDS = 7 * 24 * 3600
 #: "Credential access key has length …, should be 32", says the real one.
 ACCESS_KEY_CHARACTERS = 32
 
-_HEADER = re.compile(
-    r"AWS4-HMAC-SHA256\s+Credential=([^,\s]+)\s*,\s*SignedHeaders=([^,\s]+)\s*,\s*Signature=([0-9a-f]{64})\s*"
-)
+_QUERY_NAMES = ("X-Amz-Algorithm", "X-Amz-Signature", "X-Amz-Date", "X-Amz-SignedHeaders", "X-Amz-Expires")
+_OTHER_ALGORITHM = INVALID_REQUEST.saying(f"Please use {ALGORITHM}")
 _MOMENT = re.compile(r"\d{8}T\d{6}Z")
 
 
@@ -98,41 +98,57 @@ def read_claim(request: SignedRequest) -> Claim:
     Raises:
         R2Refused: It isn't signed, or not in a way that can be read.
     """
-    query = dict(query_pairs(request.query))
-    if "X-Amz-Signature" in query or "X-Amz-Algorithm" in query:
-        return _query_claim(request, query)
     authorization = request.headers.get("authorization")
-    if authorization is None:
-        raise R2Refused(INVALID_ARGUMENT.saying("Authorization"))
-    match = _HEADER.fullmatch(authorization)
-    if match is None:
-        raise R2Refused(INVALID_ARGUMENT.saying("Authorization: AWS4-HMAC-SHA256 with all its parts is needed."))
-    access_key, scope = _credential(match[1])
+    if authorization is not None:
+        return _header_claim(request, authorization)
+    query = dict(query_pairs(request.query))
+    if "X-Amz-Credential" in query:
+        return _query_claim(request, query)
+    raise R2Refused(INVALID_ARGUMENT.saying("Authorization"))
+
+
+def _header_claim(request: SignedRequest, authorization: str) -> Claim:
+    payload_hash = request.headers.get("x-amz-content-sha256")
+    if payload_hash is None:
+        raise R2Refused(INVALID_REQUEST.saying("Missing x-amz-content-sha256"))
+    source = "x-amz-date" if "x-amz-date" in request.headers else "date"
+    moment = request.headers.get(source)
+    if moment is None:
+        raise R2Refused(INVALID_ARGUMENT.saying("No date provided in x-amz-date nor date header"))
+    _raise_if_no_moment(moment, f"'{source}' header")
+    algorithm, _, rest = authorization.partition(" ")
+    named = {name.strip(): value.strip() for name, _, value in (piece.partition("=") for piece in rest.split(","))}
+    if algorithm != ALGORITHM or not {"Credential", "SignedHeaders", "Signature"} <= named.keys():
+        raise R2Refused(_OTHER_ALGORITHM)
+    access_key, scope = _credential(named["Credential"], moment)
     return Claim(
         access_key=access_key,
         scope=scope,
-        moment=_moment(request.headers.get("x-amz-date") or _date_header(request.headers.get("date")), scope),
-        signed_headers=_signed_headers(match[2], request, must_sign_all=True),
-        signature=match[3],
-        payload_hash=request.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD),
+        moment=moment,
+        signed_headers=_signed_headers(named["SignedHeaders"], request, must_sign_all=True),
+        signature=named["Signature"],
+        payload_hash=payload_hash,
     )
 
 
 def _query_claim(request: SignedRequest, query: Mapping[str, str]) -> Claim:
-    if query.get("X-Amz-Algorithm") != ALGORITHM:
-        raise R2Refused(INVALID_ARGUMENT.saying("X-Amz-Algorithm must be AWS4-HMAC-SHA256."))
-    expires_text = query.get("X-Amz-Expires", "")
-    if not (expires_text.isascii() and expires_text.isdigit() and 1 <= int(expires_text[:9]) <= MAX_EXPIRY_SECONDS):
-        raise R2Refused(INVALID_ARGUMENT.saying(f"X-Amz-Expires must be between 1 and {MAX_EXPIRY_SECONDS} seconds."))
-    access_key, scope = _credential(query.get("X-Amz-Credential", ""))
+    missing = [name for name in _QUERY_NAMES if name not in query]
+    if missing:
+        plural = "s" if len(missing) > 1 else ""
+        raise R2Refused(INVALID_ARGUMENT.saying(f"Required search parameter{plural} {',  '.join(missing)} missing"))
+    if query["X-Amz-Algorithm"] != ALGORITHM:
+        raise R2Refused(_OTHER_ALGORITHM)
+    moment = query["X-Amz-Date"]
+    _raise_if_no_moment(moment, "X-Amz-Date")
+    access_key, scope = _credential(query["X-Amz-Credential"], moment)
     return Claim(
         access_key=access_key,
         scope=scope,
-        moment=_moment(query.get("X-Amz-Date"), scope),
-        signed_headers=_signed_headers(query.get("X-Amz-SignedHeaders", ""), request, must_sign_all=False),
-        signature=query.get("X-Amz-Signature", ""),
+        moment=moment,
+        signed_headers=_signed_headers(query["X-Amz-SignedHeaders"], request, must_sign_all=False),
+        signature=query["X-Amz-Signature"],
         payload_hash=request.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD),
-        expires_in=int(expires_text),
+        expires_in=_expiry(query["X-Amz-Expires"]),
     )
 
 
@@ -152,14 +168,13 @@ def check_claim(claim: Claim, request: SignedRequest, secret: str | None, now: f
         R2Refused: 401, 403 or 400, as R2's table has it.
     """
     key = signing_key(secret or "nobody's", claim.scope)
-    expected = [
-        sign(key, string_to_sign(claim, request, path)) for path in (_canonical_path(request.path), request.path)
-    ]
-    matches = [hmac.compare_digest(text.encode(), claim.signature.encode("utf-8", "replace")) for text in expected]
+    paths = (_canonical_path(request.path), request.path)
+    told = claim.signature.encode("utf-8", "replace")
+    matches = [hmac.compare_digest(sign(key, string_to_sign(claim, request, path)).encode(), told) for path in paths]
     if secret is None:
         raise R2Refused(UNAUTHORIZED)
     if not any(matches):
-        raise R2Refused(SIGNATURE_DOES_NOT_MATCH)
+        raise R2Refused(SIGNATURE_DOES_NOT_MATCH, _explained(claim, request, request.path))
     signed_at = datetime.strptime(claim.moment, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
     if signed_at - now > MAX_SKEW_SECONDS or (claim.expires_in is None and now - signed_at > MAX_SKEW_SECONDS):
         raise R2Refused(TIME_TOO_SKEWED)
@@ -183,8 +198,14 @@ def sign(key: bytes, text: str) -> str:
 
 def string_to_sign(claim: Claim, request: SignedRequest, path: str) -> str:
     """Return what the signature of a request is made of; *path* is the canonical one."""
+    canonical = _canonical_request(claim, request, path)
+    digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
+    return "\n".join((ALGORITHM, claim.moment, claim.scope, digest))
+
+
+def _canonical_request(claim: Claim, request: SignedRequest, path: str) -> str:
     headers = "".join(f"{name}:{_canonical_value(request.headers.get(name, ''))}\n" for name in claim.signed_headers)
-    canonical = "\n".join(
+    return "\n".join(
         (
             request.method,
             path,
@@ -194,8 +215,19 @@ def string_to_sign(claim: Claim, request: SignedRequest, path: str) -> str:
             claim.payload_hash,
         )
     )
-    digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
-    return "\n".join((ALGORITHM, claim.moment, claim.scope, digest))
+
+
+def _explained(claim: Claim, request: SignedRequest, path: str) -> dict[str, str]:
+    """Return what a client's author compares with what was signed, as R2 shows it."""
+    shown = {
+        "StringToSign": string_to_sign(claim, request, path),
+        "CanonicalRequest": _canonical_request(claim, request, path),
+    }
+    found: dict[str, str] = {}
+    for name, text in shown.items():
+        raw = text.encode("utf-8", "surrogateescape")
+        found |= {name: raw.decode("utf-8", "replace"), f"{name}Bytes": raw.hex(" ")}
+    return {**found, "SignatureProvided": claim.signature}
 
 
 def query_pairs(query: str) -> list[tuple[str, str]]:
@@ -231,56 +263,59 @@ def _canonical_value(value: str) -> str:
     return " ".join(value.split())
 
 
-def _credential(text: str) -> tuple[str, str]:
-    access_key, _, scope = text.partition("/")
-    pieces = scope.split("/")
-    if len(pieces) != 4 or pieces[2:] != ["s3", "aws4_request"] or not re.fullmatch(r"\d{8}", pieces[0]):
-        raise R2Refused(INVALID_ARGUMENT.saying("The credential's scope must be <day>/<region>/s3/aws4_request."))
-    if pieces[1] not in REGIONS:
-        raise R2Refused(
-            INVALID_ARGUMENT.saying(
-                f"The region name '{pieces[1][:40]}' is not valid. Must be one of: auto, us-east-1."
-            )
-        )
+def _credential(text: str, moment: str) -> tuple[str, str]:
+    pieces = text.split("/")
+    if len(pieces) < 5:
+        raise _refused(f"Credential sigv4 header should have at least 5 slash-separated parts, not {len(pieces)}")
+    access_key, scope = "/".join(pieces[:-4]), "/".join(pieces[-4:])
+    day, region, service, end = (piece[:40] for piece in pieces[-4:])
+    if service != "s3":
+        raise _refused(f"Credential service should be s3, not {service}")
+    if end != "aws4_request":
+        raise _refused(f"Credential termination string should be aws4_request, not {end}")
+    if day != moment[:8]:
+        raise _refused(f"Credential signed date {day} does not match {moment[:8]} from 'x-amz-date' header")
+    if region not in REGIONS:
+        raise _refused(f"The region name '{region}' is not valid. Must be one of: auto, us-east-1.")
     if len(access_key) != ACCESS_KEY_CHARACTERS:
-        raise R2Refused(
-            INVALID_ARGUMENT.saying(
-                f"Credential access key has length {len(access_key)}, should be {ACCESS_KEY_CHARACTERS}"
-            )
-        )
+        raise _refused(f"Credential access key has length {len(access_key)}, should be {ACCESS_KEY_CHARACTERS}")
     return access_key, scope
 
 
-def _moment(text: str | None, scope: str) -> str:
-    if text is None or not _MOMENT.fullmatch(text):
-        raise R2Refused(ACCESS_DENIED.saying("AWS authentication requires a valid Date or x-amz-date header"))
-    if not scope.startswith(text[:8] + "/"):
-        raise R2Refused(
-            SIGNATURE_DOES_NOT_MATCH.saying("The date of the credential's scope isn't that of the request.")
-        )
+def _raise_if_no_moment(text: str, source: str) -> None:
     try:
+        if not _MOMENT.fullmatch(text):
+            raise ValueError(text)
         datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError as error:
-        raise R2Refused(ACCESS_DENIED.saying("There is no such date.")) from error
-    return text
+        raise _refused(f"Date provided in {source} ({text[:40]}) didn't parse successfully") from error
 
 
-def _date_header(text: str | None) -> str | None:
-    if text is None:
-        return None
-    try:
-        return datetime.strptime(text, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC).strftime("%Y%m%dT%H%M%SZ")
-    except ValueError:
-        return text
+def _expiry(text: str) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,12}", text):
+        raise _refused("X-Amz-Expires should be a number")
+    seconds = int(text)
+    if seconds > MAX_EXPIRY_SECONDS:
+        raise _refused(
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than"
+            f" {MAX_EXPIRY_SECONDS} seconds"
+        )
+    if seconds < 1:
+        raise R2Refused(EXPIRED_REQUEST)
+    return seconds
 
 
 def _signed_headers(text: str, request: SignedRequest, *, must_sign_all: bool) -> tuple[str, ...]:
     names = tuple(text.split(";"))
-    if "host" not in names or list(names) != sorted(set(names)):
-        raise R2Refused(ACCESS_DENIED.saying("SignedHeaders must name host, each once, in order."))
+    if "host" not in names:
+        raise R2Refused(UNAUTHORIZED)
     unsigned = [name for name in request.headers if name.startswith("x-amz-") and name not in names]
     if must_sign_all and unsigned:
         raise R2Refused(
             ACCESS_DENIED.saying(f"There were headers present in the request which were not signed: {unsigned[0]}")
         )
     return names
+
+
+def _refused(message: str) -> R2Refused:
+    return R2Refused(INVALID_ARGUMENT.saying(message))

@@ -7,10 +7,9 @@ import re
 from starlette.responses import Response
 
 from clodo.emulator.r2.conditions import from_headers
-from clodo.emulator.r2.customer_keys import CustomerKey
 from clodo.emulator.r2.errors import INVALID_ARGUMENT, MALFORMED_XML, R2Refused
 from clodo.emulator.r2.limits import MAX_PART_BYTES, MAX_PARTS
-from clodo.emulator.r2.ranges import span_of_header
+from clodo.emulator.r2.ranges import span_of_copy
 from clodo.emulator.r2.s3.documents import Element, document, parse, text_of
 from clodo.emulator.r2.s3.encryption import customer_key_of, encryption_headers
 from clodo.emulator.r2.s3.headers import checksum_headers, description_of, iso_date, storage_class_code
@@ -36,12 +35,10 @@ async def create_upload(request: S3Request) -> Response:
 
 
 async def upload_part(request: S3Request) -> Response:
-    """Write a part from the body, or from another object."""
+    """Write a part from the body."""
     bucket = request.bucket(writes=True)
     number, upload_id = _part_number(request), request.query["uploadId"]
     secret = customer_key_of(request.headers)
-    if "x-amz-copy-source" in request.headers:
-        return await _copied_part(request, number, upload_id, secret)
     payload = request.payload
     part, sums = await request.storage.receive_part(
         bucket,
@@ -57,10 +54,13 @@ async def upload_part(request: S3Request) -> Response:
     return Response(headers={"etag": f'"{part.etag}"', **checksum_headers(sums), **encrypted})
 
 
-async def _copied_part(request: S3Request, number: int, upload_id: str, secret: CustomerKey | None) -> Response:
+async def copy_part(request: S3Request) -> Response:
+    """Write a part from another object."""
+    number, upload_id = _part_number(request), request.query["uploadId"]
+    secret = customer_key_of(request.headers)
     source = await open_source(request)
     try:
-        span = span_of_header(request.headers.get("x-amz-copy-source-range"), source.object.size)
+        span = span_of_copy(request.headers.get("x-amz-copy-source-range"), source.object.size)
         part, _ = await request.storage.receive_part(
             request.bucket(writes=True), request.key, upload_id, number, source.read(span), secret=secret
         )
