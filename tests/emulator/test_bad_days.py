@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -181,7 +182,10 @@ def test_a_killed_worker_is_started_again(account: CloudAccount) -> None:
     headers = {"Authorization": f"Bearer {account.cloud.admin_token}"}
     status = httpx.get(f"{account.cloud.edge_url}/__clodo/status", headers=headers, trust_env=False).json()["result"]
     (pid,) = [entry["pid"] for entry in status["workers"] if entry["account_id"] == account.account_id]
+    process = os.pidfd_open(pid)
     os.kill(pid, signal.SIGKILL)
+    assert select.select([process], [], [], 30)[0], "it lives on"
+    os.close(process)
 
     assert account.visit(account.hostname("shop")).text == "hello"
 

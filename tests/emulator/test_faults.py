@@ -176,7 +176,7 @@ def test_every_call_is_recorded(account: CloudAccount) -> None:
         None,
     )
     assert (listed.headers["cf-trace-id"], listed.headers["x-clodo-run"]) == ("run-7", "8")
-    assert (missing.status, missing.code, missing.query) == (404, 10007, "x=1")
+    assert (missing.status, missing.code, missing.query) == (404, 10090, "x=1")
     assert listed.token == "made with the account"
     assert 0 < listed.seconds < 5
     log = (account.cloud.config.data / "access.jsonl").read_text()
