@@ -18,6 +18,7 @@ def answer_with(
     headers: Mapping[str, str],
     *,
     part: Span | None = None,
+    of_whole: Mapping[str, str] | None = None,
     with_body: bool = True,
 ) -> Response:
     """
@@ -29,6 +30,8 @@ def answer_with(
         headers: The request's, by lower-case name: conditions and ranges are heeded.
 
         part: The bytes that are asked for otherwise than by a range.
+
+        of_whole: Headers that are true of all of the bytes only: clients compare them with what they get.
 
     Raises:
         R2Refused: 400, 412 or 416.
@@ -50,6 +53,8 @@ def answer_with(
     described = {**described, "content-length": str(wanted.length)}
     if span is not None:
         described["content-range"] = f"bytes {span.start}-{span.end - 1}/{found.size}"
+    else:
+        described.update(of_whole or {})
     status = 200 if span is None else 206
     if not with_body or not wanted.length:
         opened.close()

@@ -148,8 +148,15 @@ def test_checksums_are_checked_and_kept(s3: httpx.Client, store: S3Store) -> Non
         assert refusal(s3.put(f"/things/{name}", content=b"12345678", headers=told)) == (400, "BadDigest")
         assert s3.head(f"/things/{name}").status_code == 404
         assert s3.put(f"/things/{name}", content=b"123456789", headers=told).status_code == 200
-        got = s3.get(f"/things/{name}", headers={"x-amz-checksum-mode": "ENABLED"})
+        wanted = {"x-amz-checksum-mode": "ENABLED"}
+        got = s3.get(f"/things/{name}", headers=wanted)
         assert {key: got.headers[key] for key in told} == told
+        some = s3.get(f"/things/{name}", headers={**wanted, "range": "bytes=1-2"})
+        same = s3.get(f"/things/{name}", headers={**wanted, "if-none-match": got.headers["etag"]})
+        assert [(one.status_code, f"x-amz-checksum-{name}" in one.headers) for one in (some, same)] == [
+            (206, False),
+            (304, False),
+        ]
 
 
 def test_a_body_must_be_what_was_signed(account: CloudAccount, s3: httpx.Client, store: S3Store, keys: Keys) -> None:

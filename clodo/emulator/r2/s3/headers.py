@@ -82,7 +82,7 @@ def storage_class_code(name: str) -> str:
     return _CLASS_NAMES[name]
 
 
-def headers_of(found: StoredObject, *, with_checksums: bool = False) -> dict[str, str]:
+def headers_of(found: StoredObject) -> dict[str, str]:
     """Return the headers that describe an object."""
     headers = {
         "etag": f'"{found.etag}"',
@@ -106,8 +106,6 @@ def headers_of(found: StoredObject, *, with_checksums: bool = False) -> dict[str
     if found.storage_class != "Standard":
         headers["x-amz-storage-class"] = storage_class_code(found.storage_class)
     headers.update(encryption_headers(found.key_md5))
-    if with_checksums:
-        headers.update(checksum_headers(found.checksums))
     return headers
 
 

@@ -179,7 +179,8 @@ async def _shown(request: S3Request, *, with_body: bool) -> Response:
     secret = customer_key_of(request.headers)
     opened = await request.storage.objects.open(request.bucket(writes=False), request.key, secret=secret)
     is_summed = request.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED"
-    described = overridden(headers_of(opened.object, with_checksums=is_summed), request.query)
+    described = overridden(headers_of(opened.object), request.query)
+    sums = checksum_headers(opened.object.checksums) if is_summed else {}
     part: Span | None = None
     if "partNumber" in request.query:
         try:
@@ -189,7 +190,7 @@ async def _shown(request: S3Request, *, with_body: bool) -> Response:
             raise
         if (parts := part_count_of(opened.object)) is not None:
             described["x-amz-mp-parts-count"] = str(parts)
-    return answer_with(opened, described, request.headers, part=part, with_body=with_body)
+    return answer_with(opened, described, request.headers, part=part, of_whole=sums, with_body=with_body)
 
 
 def _part_asked_for(request: S3Request, found: StoredObject) -> Span | None:
