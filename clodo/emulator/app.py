@@ -54,6 +54,7 @@ from clodo.emulator.pages.asset_routes import routes as pages_asset_routes
 from clodo.emulator.pages.deploying import Deploying
 from clodo.emulator.pages.directory import PagesDirectory
 from clodo.emulator.pages.routes import routes as pages_routes
+from clodo.emulator.pages.serving import SitesApp
 from clodo.emulator.pages.store import Projects
 from clodo.emulator.pages.tokens import UploadTokens
 from clodo.emulator.queues.deliveries import Deliveries
@@ -61,6 +62,8 @@ from clodo.emulator.queues.messages import Messages
 from clodo.emulator.queues.producing import Producing
 from clodo.emulator.queues.routes import routes as queue_routes
 from clodo.emulator.queues.store import Queues
+from clodo.emulator.queues.subscription_routes import routes as subscription_routes
+from clodo.emulator.queues.subscriptions import Subscriptions
 from clodo.emulator.r2.binding import BucketBindings
 from clodo.emulator.r2.buckets import Buckets
 from clodo.emulator.r2.lifecycles import Lifecycles
@@ -181,6 +184,7 @@ class Cloud:
         self.queues = Queues(self.database, self.scripts, self.messages)
         self.deliveries = Deliveries(self.queues, self.messages, self._consume, unix_milliseconds)
         self.producing = Producing(self.queues, self.messages, unix_milliseconds, self.deliveries.wake)
+        self.subscriptions = Subscriptions(self.database, self.queues, self.producing)
         self.directory = WorkerDirectory(self.scripts, self.accounts, self.zones, self.blobs)
         self.projects = Projects(self.database)
         self._site_blobs = Blobs(config.data / "pages")
@@ -218,7 +222,7 @@ class Cloud:
             self.runtime.orders.scheduled,
             lambda: datetime.now(UTC),
         )
-        self._router = RouterApp(self.runtime, self.sites)
+        self._router = SitesApp(RouterApp(self.runtime, self.sites), self.sites)
         self._upload_tokens = UploadTokens(_kept_key(config.data / "pages.key"))
         self._deploying = Deploying(self.projects, self._site_blobs, self.runtime)
         self._admin = admin_app(self)
@@ -326,12 +330,13 @@ class Cloud:
             *assets.routes(self.sessions),
             *self.tails.routes(),
             *d1_routes(self.databases, self.transfers),
-            *kv_routes(self.namespaces),
+            *kv_routes(self.namespaces, self.subscriptions.publish),
             *bucket_routes(self.storage),
             *object_routes(self.storage),
             *pages_routes(self.projects, self._deploying, self.sites, self._upload_tokens, self.zones),
             *bucket_setting_routes(self.storage, self.zones),
             *queue_routes(self.queues, self.messages, self.producing, self.deliveries),
+            *subscription_routes(self.subscriptions),
         ]
         general: list[Route] = [
             *self.analytics.routes(),

@@ -53,9 +53,21 @@ _KEY = re.compile(rb"/storage/kv/namespaces/[^/]+/(?:values|metadata)/(.*)", re.
 
 Handler = Callable[[Request], Awaitable[Response]]
 
+#: Told what happened: account, source, event, payload.
+Publish = Callable[[str, Mapping[str, str], str, Mapping[str, Any]], Awaitable[None]]
 
-def routes(namespaces: Namespaces) -> list[Route]:
-    """Return the endpoints, to be mounted under ``/accounts/{account_id}``."""
+
+async def _nobody_asked(account_id: str, source: Mapping[str, str], event: str, payload: Mapping[str, Any]) -> None:
+    """Let an event pass."""
+
+
+def routes(namespaces: Namespaces, publish: Publish = _nobody_asked) -> list[Route]:
+    """
+    Return the endpoints, to be mounted under ``/accounts/{account_id}``.
+
+    Args:
+        publish: Called when a namespace was made or removed, for those who subscribe to that.
+    """
 
     def namespace_of(request: Request) -> Namespace:
         namespace_id = request.path_params["namespace"]
@@ -84,6 +96,7 @@ def routes(namespaces: Namespaces) -> list[Route]:
         if jurisdiction is not None and jurisdiction not in JURISDICTIONS:
             raise KvRefused(400, INVALID_REQUEST, f"invalid jurisdiction: {str(jurisdiction)[:80]!r}")
         namespace = await namespaces.create(request.path_params["account_id"], _title(body), jurisdiction=jurisdiction)
+        await _happened("namespace.created", namespace)
         return envelope(_shown(namespace))
 
     async def get_namespace(request: Request) -> Response:
@@ -95,8 +108,14 @@ def routes(namespaces: Namespaces) -> list[Route]:
         return envelope(_shown(await namespaces.rename(namespace, _title(body))))
 
     async def remove_namespace(request: Request) -> Response:
-        await namespaces.remove(namespace_of(request))
+        namespace = namespace_of(request)
+        await namespaces.remove(namespace)
+        await _happened("namespace.deleted", namespace)
         return envelope({})
+
+    async def _happened(event: str, namespace: Namespace) -> None:
+        payload = {"id": namespace.id, "name": namespace.title}
+        await publish(namespace.account_id, {"type": "kv"}, event, payload)
 
     async def list_keys(request: Request) -> Response:
         namespace = namespace_of(request)
