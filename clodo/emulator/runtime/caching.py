@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 
 from starlette.types import Message, Receive, Scope, Send
 
+from clodo.emulator.runtime.configuration import PROTOCOL_HEADER
 from clodo.emulator.runtime.forwarding import Headers
 
 #: All accounts' together; the real cache may forget at any time, too.
@@ -182,7 +183,7 @@ def _sized(headers: Iterable[tuple[bytes, bytes]], size: int) -> Headers:
 
 
 def _url(scope: Scope, asked: dict[bytes, bytes]) -> str:
-    scheme = asked.get(b"x-forwarded-proto", b"https")
+    scheme = asked.get(PROTOCOL_HEADER.encode(), b"https")
     path = scope.get("raw_path") or scope["path"].encode()
     return b"".join((scheme, b"://", asked.get(b"host", b""), path, b"?", scope["query_string"])).decode("latin-1")
 

@@ -21,6 +21,8 @@ from clodo.emulator.runtime.ports import Module, ScriptInvalid, VersionSpec
 SECRET_HEADER = "x-clodo-secret"  # noqa: S105 - a name
 CALLER_HEADER = "x-clodo-caller"
 CF_HEADER = "x-clodo-cf"
+#: Says http or https. Not the well-known name: workerd takes this header away, and Workers see that one on Cloudflare.
+PROTOCOL_HEADER = "x-clodo-protocol"
 RPC_HOST = "clodo.rpc"
 #: Back ends whose requests and answers stream.
 _STREAMED = frozenset(("r2", "outbound", "cache"))
@@ -290,7 +292,7 @@ class _Services:
             ]
             http = {
                 "injectRequestHeaders": headers,
-                "forwardedProtoHeader": "x-forwarded-proto",
+                "forwardedProtoHeader": PROTOCOL_HEADER,
                 "cfBlobHeader": CF_HEADER,
                 **options,
             }
@@ -495,7 +497,7 @@ def serving(
     services = _Services(backends)
     stores: list[dict[str, object]] = []
     listening: list[dict[str, object]] = []
-    http = {"cfBlobHeader": CF_HEADER, "forwardedProtoHeader": "x-forwarded-proto", "capnpConnectHost": RPC_HOST}
+    http = {"cfBlobHeader": CF_HEADER, "forwardedProtoHeader": PROTOCOL_HEADER, "capnpConnectHost": RPC_HOST}
     objects_in = user_service(0) if objects is not None else None
 
     for index, spec in enumerate(specs):

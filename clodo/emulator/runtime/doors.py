@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from clodo.emulator.runtime import callers, pages
 from clodo.emulator.runtime.caching import Cache
 from clodo.emulator.runtime.forwarding import Upstream
-from clodo.emulator.runtime.passing import binding_headers, new_ray, pass_to_version, send_page
+from clodo.emulator.runtime.passing import binding_headers, new_ray, outside_headers, pass_to_version, send_page
 from clodo.emulator.runtime.ports import BucketBackend
 from clodo.emulator.runtime.router import host_of, route
 from clodo.emulator.runtime.traffic import choose_version
@@ -103,11 +103,11 @@ class Doors:
                 await receive()  # websocket.connect
             origin = "http://" + (_header(scope, b"host") or b"127.0.0.1").decode("latin-1")
             serve = self._outside.websocket if scope["type"] == "websocket" else self._outside.http
-            outcome = await serve(scope, receive, send, binding_headers(scope), [], origin=origin)
+            outcome = await serve(scope, receive, send, outside_headers(scope), [], origin=origin)
             if outcome.started:
                 return
             body = f"Nothing answers at {origin}\n"
-        elif await route(runtime, runtime.directory, scope, receive, send):
+        elif await route(runtime, runtime.directory, scope, receive, send, is_from_worker=True):
             return
         else:
             body = (

@@ -45,6 +45,8 @@ _NOBODY_LISTENS = frozenset((errno.ECONNREFUSED, errno.ENOENT))
 ORIGIN = "http://worker"
 #: kj's server closes a connection that was idle for 5 s; giving it up before avoids writing into one that is closing.
 KEEP_ALIVE_SECONDS = 3.0
+#: Cloudflare counts bytes, 128 KiB of them, and not fields.
+_MAXIMUM_HEADERS = 2**14
 #: What workerd writes for an exception; a Worker's own 500 always has other headers, `connection` is not its to set.
 _EXCEPTION_BODY = b"Internal Server Error"
 
@@ -112,6 +114,7 @@ class Upstream:
             read_bufsize=2**18,
             max_line_size=2**17,
             max_field_size=2**17,
+            max_headers=_MAXIMUM_HEADERS,
         )
         # aiohttp would repeat a GET that broke off; a Worker must not run twice for one request.
         session._retry_connection = False
@@ -154,7 +157,9 @@ class Upstream:
                 outcome.ending = Ending.THREW
                 return outcome
             outcome.status = response.status
-            answered = [(name.lower(), value) for name, value in response.raw_headers if name.lower() not in HOP_BY_HOP]
+            # What the edge says itself, a Worker can't; its server writes the date.
+            dropped = HOP_BY_HOP | {name for name, _ in extra} | ({b"date"} if extra else set())
+            answered = [(name.lower(), value) for name, value in response.raw_headers if name.lower() not in dropped]
             start = {"type": "http.response.start", "status": response.status, "headers": [*answered, *extra]}
             outcome.started = True
             await send(start)

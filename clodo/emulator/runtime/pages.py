@@ -51,6 +51,13 @@ def worker_exceeded_limits(host: str, ray: str) -> Page:
     )
 
 
+def worker_loops(host: str, ray: str) -> Page:
+    """Return the page for a request that Workers passed on too often, 1019."""
+    return error_page(
+        500, 1019, "Compute server error", "Workers passed this request on to each other too often.", host=host, ray=ray
+    )
+
+
 def worker_unavailable(host: str, ray: str, why: str) -> Page:
     """Return the page for a version that doesn't start, 1104; Cloudflare has no such state."""
     return error_page(503, 1104, "Worker could not be started", why, host=host, ray=ray)

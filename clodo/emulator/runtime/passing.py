@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from starlette.types import Receive, Scope, Send
 
 from clodo.emulator.runtime import pages
-from clodo.emulator.runtime.configuration import CALLER_HEADER, CF_HEADER, SECRET_HEADER
+from clodo.emulator.runtime.configuration import CALLER_HEADER, CF_HEADER, PROTOCOL_HEADER, SECRET_HEADER
 from clodo.emulator.runtime.forwarding import HOP_BY_HOP, Ending, Headers, Outcome, refuse_websocket
 from clodo.emulator.runtime.instances import EntrypointMissing, Lease
 from clodo.emulator.runtime.ports import Disturbance, ScriptInvalid, WorkerdUnavailable
@@ -31,11 +31,26 @@ COLO = "LOC"
 _rays = Random()
 
 _CF_HEADER = CF_HEADER.encode()
-_INTERNAL = frozenset((SECRET_HEADER.encode(), CALLER_HEADER.encode(), _CF_HEADER))
-_PROTOCOL_HEADER = b"x-forwarded-proto"
+_PROTOCOL_HEADER = PROTOCOL_HEADER.encode()
+_INTERNAL = frozenset((SECRET_HEADER.encode(), CALLER_HEADER.encode(), _CF_HEADER, _PROTOCOL_HEADER))
+#: What a binding's request brings along for workerd, on the other side.
+_CARRIED = frozenset((_CF_HEADER, _PROTOCOL_HEADER))
+_FORWARDED_PROTOCOL = b"x-forwarded-proto"
+#: How often a request may still go from Worker to Worker.
+HOPS_HEADER = b"cf-ew-via"
+MAXIMUM_HOPS = 16
 #: Set by the edge; what a client says about them is not believed.
 _EDGE_HEADERS = frozenset(
-    (b"cf-connecting-ip", b"cf-ray", b"cf-visitor", b"cf-ipcountry", b"x-real-ip", b"cf-worker", _PROTOCOL_HEADER)
+    (
+        b"cf-connecting-ip",
+        b"cf-ipcountry",
+        b"cf-ray",
+        b"cf-visitor",
+        b"cf-worker",
+        b"x-real-ip",
+        HOPS_HEADER,
+        _FORWARDED_PROTOCOL,
+    )
 )
 _CF_OBJECT = {
     "colo": COLO,
@@ -48,6 +63,31 @@ _CF_OBJECT = {
     "edgeRequestKeepAliveStatus": 1,
     "requestPriority": "",
     "tlsCipher": "AEAD-AES128-GCM-SHA256",
+    # What Cloudflare documents for a visitor without a client certificate.
+    "tlsClientAuth": {
+        "certPresented": "0",
+        "certRevoked": "0",
+        "certVerified": "NONE",
+        **dict.fromkeys(
+            (
+                "certFingerprintSHA1",
+                "certFingerprintSHA256",
+                "certIssuerDN",
+                "certIssuerDNLegacy",
+                "certIssuerDNRFC2253",
+                "certIssuerSerial",
+                "certIssuerSKI",
+                "certNotAfter",
+                "certNotBefore",
+                "certSerial",
+                "certSKI",
+                "certSubjectDN",
+                "certSubjectDNLegacy",
+                "certSubjectDNRFC2253",
+            ),
+            "",
+        ),
+    },
     "tlsVersion": "TLSv1.3",
 }
 
@@ -61,8 +101,8 @@ def public_headers(scope: Scope, ray: str) -> Headers:
     """Return the headers with which a request from outside reaches a Worker."""
     client = scope.get("client")
     address = client[0].encode() if client else WORKER_ADDRESS
-    protocol = next((value for name, value in scope["headers"] if name == _PROTOCOL_HEADER), b"https")
-    encoding = next((value for name, value in scope["headers"] if name == b"accept-encoding"), b"")
+    sent = dict(scope["headers"])
+    protocol = sent.get(_PROTOCOL_HEADER) or sent.get(_FORWARDED_PROTOCOL, b"https")
     kept = [
         (name, value)
         for name, value in scope["headers"]
@@ -75,8 +115,9 @@ def public_headers(scope: Scope, ray: str) -> Headers:
         (b"cf-ray", ray.removesuffix(f"-{COLO}").encode()),
         (b"cf-visitor", b'{"scheme":"%s"}' % protocol),
         (b"x-real-ip", address),
+        (_FORWARDED_PROTOCOL, protocol),
         (_PROTOCOL_HEADER, protocol),
-        (_CF_HEADER, _cf_object(scope.get("http_version", "1.1"), encoding)),
+        (_CF_HEADER, _cf_object(scope.get("http_version", "1.1"), sent.get(b"accept-encoding", b""))),
     ]
 
 
@@ -89,8 +130,19 @@ def _cf_object(http_version: str, encoding: bytes) -> bytes:
 
 def binding_headers(scope: Scope) -> Headers:
     """Return the headers with which a request through a service binding reaches a Worker: the caller's own."""
-    hidden = _INTERNAL - {_CF_HEADER}
+    hidden = _INTERNAL - _CARRIED
     return [(name, value) for name, value in scope["headers"] if name not in HOP_BY_HOP and name not in hidden]
+
+
+def outside_headers(scope: Scope) -> Headers:
+    """Return the headers with which a Worker's request reaches a server that is none of ours."""
+    return [(name, value) for name, value in scope["headers"] if name not in HOP_BY_HOP and name not in _INTERNAL]
+
+
+def hops_left(scope: Scope) -> int:
+    """Return how many more Workers may pass on a request that comes from a Worker."""
+    shown = next((value for name, value in scope["headers"] if name == HOPS_HEADER), b"")
+    return min(int(shown), MAXIMUM_HOPS) if shown.isdigit() else MAXIMUM_HOPS
 
 
 async def pass_to_version(

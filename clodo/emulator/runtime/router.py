@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from starlette.types import Receive, Scope, Send
 
 from clodo.emulator.runtime import pages
-from clodo.emulator.runtime.passing import new_ray, pass_to_version, public_headers, send_page
+from clodo.emulator.runtime.passing import (
+    HOPS_HEADER,
+    hops_left,
+    new_ray,
+    pass_to_version,
+    public_headers,
+    send_page,
+)
 from clodo.emulator.runtime.ports import Directory
 from clodo.emulator.runtime.traffic import choose_version
 
@@ -43,7 +50,15 @@ def edge_headers(ray: str) -> list[tuple[bytes, bytes]]:
     return [(b"cf-ray", ray.encode()), (b"server", b"cloudflare")]
 
 
-async def route(runtime: Runtime, directory: Directory, scope: Scope, receive: Receive, send: Send) -> bool:
+async def route(
+    runtime: Runtime,
+    directory: Directory,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    is_from_worker: bool = False,
+) -> bool:
     """Serve the request if its host is one of this cloud; say whether it was."""
     host = host_of(scope)
     resolved = directory.resolve(host, scope["path"])
@@ -68,6 +83,13 @@ async def route(runtime: Runtime, directory: Directory, scope: Scope, receive: R
             runtime.random,
             ignore_overrides=runtime.ignore_overrides,
         )
+    headers = public_headers(scope, ray)
+    if is_from_worker:
+        left = hops_left(scope) - 1
+        if left < 0:
+            await send_page(scope, send, pages.worker_loops(host, ray), extra)
+            return True
+        headers.append((HOPS_HEADER, str(left).encode()))
     await pass_to_version(
         runtime,
         scope,
@@ -76,7 +98,7 @@ async def route(runtime: Runtime, directory: Directory, scope: Scope, receive: R
         account_id=resolved.account_id,
         script=resolved.script,
         version_id=version_id,
-        headers=public_headers(scope, ray),
+        headers=headers,
         extra=extra,
         host=host,
         ray=ray,

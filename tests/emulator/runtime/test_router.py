@@ -39,7 +39,8 @@ async def test_a_worker_sees_the_request_as_the_client_sent_it(cloud: Cloud) -> 
         "mirror",
         """export default { async fetch(request) {
           return Response.json({ url: request.url, method: request.method, body: await request.text(),
-            headers: Object.fromEntries(request.headers), colo: request.cf.colo });
+            headers: Object.fromEntries(request.headers), colo: request.cf.colo,
+            certificate: request.cf.tlsClientAuth.certPresented });
         } };""",
     )
 
@@ -55,7 +56,8 @@ async def test_a_worker_sees_the_request_as_the_client_sent_it(cloud: Cloud) -> 
     assert seen["url"] == "https://mirror.test/a%2Fb/%C3%A9//c?x=1&x=%20"
     assert (seen["method"], seen["body"], seen["colo"]) == ("PATCH", "body", "LOC")
     assert seen["headers"]["cf-connecting-ip"] == "127.0.0.1"
-    assert seen["headers"]["x-mine"] == "1"
+    assert (seen["headers"]["x-mine"], seen["headers"]["x-forwarded-proto"]) == ("1", "https")
+    assert seen["certificate"] == "0"
     assert response.headers["cf-ray"].startswith(seen["headers"]["cf-ray"])
     assert not [name for name in seen["headers"] if name.startswith("x-clodo")]
 
@@ -77,6 +79,41 @@ async def test_responses_pass_unchanged(cloud: Cloud) -> None:
     assert response.status_code == 418
     assert response.headers.get_list("set-cookie") == ["a=1", "b=2"]
     assert gzip.decompress(raw) == b"zipped" * 100
+
+
+async def test_what_the_edge_says_of_a_response_is_said_once(cloud: Cloud) -> None:
+    """A Worker can set many headers, but neither `server`, `cf-ray` nor `date`."""
+    await cloud.worker(
+        "wordy",
+        """export default { fetch() {
+          const headers = { server: "mine", "cf-ray": "mine", date: "Mon, 01 Jan 2001 00:00:00 GMT" };
+          for (let i = 0; i < 500; i++) headers[`x-many-${i}`] = `${i}`;
+          return new Response("x", { headers });
+        } };""",
+    )
+
+    headers = (await cloud.request("wordy")).headers
+
+    assert headers["x-many-499"] == "499"
+    assert [len(headers.get_list(name)) for name in ("cf-ray", "date")] == [1, 1]
+    assert "mine" not in headers["server"] + headers["cf-ray"]
+
+
+async def test_a_request_that_workers_pass_on_for_ever_ends(cloud: Cloud) -> None:
+    """After 16 Workers the answer is 1019: also for one that failed open, without an origin behind it."""
+    await cloud.worker(
+        "pass-through",
+        """export default { fetch(request, env, ctx) {
+          if (new URL(request.url).pathname === "/fetch") return fetch(request);
+          ctx.passThroughOnException();
+          throw new Error(`hops left: ${request.headers.get("cf-ew-via")}`);
+        } };""",
+    )
+
+    answers = [await cloud.request("pass-through", path, headers={"cf-ew-via": "99"}) for path in ("/", "/fetch")]
+
+    assert [answer.status_code for answer in answers] == [500, 500]
+    assert all("1019" in answer.text for answer in answers)
 
 
 async def test_bodiless_answers_keep_the_connection_in_step(cloud: Cloud) -> None:
