@@ -66,9 +66,11 @@ async def test_d1_runs_statements_batches_and_sessions(cloud: Cloud, flags: tupl
             const clash = [insert.bind("c", null), insert.bind("a", null)];
             try { await env.DB.batch(clash); } catch (e) { error = e.message; }
             const after = await env.DB.prepare("SELECT count(*) AS n FROM t").first("n");
+            let dump;
+            try { await env.DB.dump(); } catch (e) { dump = e.message; }
             const session = env.DB.withSession("first-primary");
             await session.prepare("SELECT 1").all();
-            return Response.json({ lastRow: one.meta.last_row_id, rows: all.results, first, error, after,
+            return Response.json({ lastRow: one.meta.last_row_id, rows: all.results, first, error, after, dump,
                                    bookmark: session.getBookmark() });
         """),
         {**DB, "database_id": name},
@@ -78,6 +80,7 @@ async def test_d1_runs_statements_batches_and_sessions(cloud: Cloud, flags: tupl
     answer = (await cloud.request(name)).json()
 
     assert answer["lastRow"] == 1
+    assert answer["dump"] == "D1_DUMP_ERROR: Status + 400"
     assert answer["rows"] == [
         {"id": 1, "name": "a", "data": [0, 127, 255]},
         {"id": 2, "name": "b", "data": None},
