@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 from clodo.emulator.blobs import Blobs
+from clodo.emulator.pages.headers import headers_of
 from clodo.emulator.pages.names import PAGES_DEV, branch_alias, label_and_project
 from clodo.emulator.pages.store import Deployment, Project, Projects
 from clodo.emulator.runtime.ports import Assets, Directory, Module, Resolved, Traffic, VersionSpec
@@ -46,6 +47,13 @@ class PagesDirectory:
         """Say whether *host* is a project's or below one."""
         found = label_and_project(host)
         return host in self._domains or (found is not None and found[1] in self._subdomains)
+
+    def files_at(self, host: str) -> Collection[str]:
+        """Return the paths of the files that are shown at *host*; empty if it is no project's."""
+        label, subdomain = label_and_project(host) or ("", "")
+        project = self._subdomains.get(subdomain) or self._domains.get(host)
+        deployment = None if project is None else self._labels[project.number].get(label)
+        return () if deployment is None else deployment.content["files"].keys()
 
     # --- the port
 
@@ -125,7 +133,7 @@ def spec_of(project: Project, deployment: Deployment, blobs: Blobs) -> VersionSp
     config: dict[str, Any] = {
         "html_handling": "auto-trailing-slash",
         "not_found_handling": not_found,
-        "_headers": content["headers"],
+        "_headers": headers_of(content["headers"]),
         "_redirects": content["redirects"],
     }
     if has_functions:

@@ -77,7 +77,7 @@ def test_a_direct_upload_is_served(account: CloudAccount, site: str) -> None:
 
     assert account.visit(host, "/").text == "<h1>home</h1>"
     assert account.visit(host, "/about").text == "about"
-    assert account.visit(host, "/deep/page.html").status_code == 307
+    assert account.visit(host, "/deep/page.html").status_code == 308
     assert account.visit(host, "/style.css").headers["x-served-by"] == "pages"
     assert account.visit(host, "/old").headers["location"] == "/about"
     assert account.visit(host, "/go/page").headers["location"] == "/deep/page"
@@ -88,6 +88,53 @@ def test_a_direct_upload_is_served(account: CloudAccount, site: str) -> None:
     assert account.visit(f"feature-login-form.{host}", "/any/path").text == "feature"
     assert account.visit(f"nobody.{host}", "/").status_code == 404
     assert (made["environment"], preview["environment"]) == ("production", "preview")
+
+
+def test_pages_that_moved_did_so_for_good(account: CloudAccount, site: str) -> None:
+    """Other ways to write a page's address are 308, as on Pages; a site's own redirects keep their status."""
+    files = {**SITE, "/blog/index.html": b"blog", "/sp ace.html": b"space"}
+    deploy(account, site, files, _redirects="/temporary /about 307\n/blog/old.html /blog/ 307\n")
+    host = f"{site}.pages.dev"
+    moved = {
+        "/about.html": "/about",
+        "/about/?x=1": "/about?x=1",
+        "/blog": "/blog/",
+        "/blog/index.html": "/blog/",
+        "/index": "/",
+        "/sp%20ace.html": "/sp%20ace",
+    }
+
+    for path, location in moved.items():
+        answer = account.visit(host, path)
+        assert (answer.status_code, answer.headers["location"]) == (308, location)
+    assert [account.visit(host, path).status_code for path in ("/temporary", "/blog/old.html")] == [307, 307]
+
+
+def test_files_have_the_headers_that_pages_gives(account: CloudAccount, site: str) -> None:
+    """Every file has three by itself and previews a fourth; what a site sets replaces them, what it drops is gone."""
+    rules = """\
+/*
+  X-All: yes
+  Referrer-Policy: no-referrer
+/about
+  Access-Control-Allow-Origin: https://a.example
+/style.css
+  ! X-Content-Type-Options
+"""
+    plain = deploy(account, site, SITE)
+    own = deploy(account, site, SITE, _headers=rules)
+    host = f"{site}.pages.dev"
+    names = ("access-control-allow-origin", "referrer-policy", "x-content-type-options", "x-robots-tag")
+
+    def headers(at: str, path: str) -> list[str | None]:
+        found = account.visit(at.removeprefix("https://"), path).headers
+        return [found.get(name) for name in names]
+
+    assert headers(plain["url"], "/") == ["*", "strict-origin-when-cross-origin", "nosniff", "noindex"]
+    assert headers(own["url"], "/none") == ["*", "no-referrer", "nosniff", "noindex"]
+    assert headers(host, "/about") == ["https://a.example", "no-referrer", "nosniff", None]
+    assert headers(host, "/style.css") == ["*", "no-referrer", None, None]
+    assert account.visit(host, "/").headers["x-all"] == "yes"
 
 
 def test_functions_run_in_front_of_files(account: CloudAccount, site: str) -> None:
