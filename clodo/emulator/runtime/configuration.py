@@ -446,6 +446,7 @@ def _extensions() -> list[dict[str, object]]:
         {"name": f"clodo:{name}", "internal": True, "esModule": own_module(f"{name}.js")}
         for name in ("absent", "objects", "ratelimit")
     ]
+    modules.append({"name": "cloudflare-internal:email", "internal": True, "esModule": own_module("email.js")})
     return [{"modules": modules}]
 
 

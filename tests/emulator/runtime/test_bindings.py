@@ -227,3 +227,25 @@ async def test_modules_of_every_kind_are_importable(cloud: Cloud) -> None:
     )
 
     assert (await cloud.request("modules")).json() == ["other", 1, "grüß", [0, 255], 2, 42]
+
+
+async def test_the_modules_of_cloudflare_are_importable(cloud: Cloud) -> None:
+    """`cloudflare:email` has its message, although workerd by itself only has the name, and its neighbours load too."""
+    await cloud.worker(
+        "platform",
+        """
+        import { EmailMessage } from "cloudflare:email";
+        import { connect } from "cloudflare:sockets";
+        import { NonRetryableError } from "cloudflare:workflows";
+        import { env, exports, waitUntil } from "cloudflare:workers";
+        import { httpServerHandler } from "cloudflare:node";
+        const kinds = [connect, NonRetryableError, waitUntil, httpServerHandler].map((each) => typeof each);
+        export default { fetch() {
+          const message = new EmailMessage("from@example.com", "to@example.com", "Subject: x");
+          return Response.json([message.from, message.to, ...new Set(kinds)]);
+        } };
+        """,
+        flags=["nodejs_compat"],
+    )
+
+    assert (await cloud.request("platform")).json() == ["from@example.com", "to@example.com", "function"]
