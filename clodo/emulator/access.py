@@ -214,7 +214,7 @@ class Recorded:
                 status=status,
                 code=_error_number(bytes(refusal)),
                 token=notes.get("token"),
-                account_id=_account_in(raw_path(scope)),
+                account_id=notes.get("account_id") or _account_in(raw_path(scope)),
                 seconds=time.perf_counter() - started,
                 fault=notes.get("fault"),
                 headers=_kept_headers(scope),

@@ -281,7 +281,7 @@ class Cloud:
             return
         host = _host(scope)
         is_own = host in API_HOSTS or host == self.config.host
-        if scope["type"] == "http" and is_for_s3(host, scope["path"] if is_own else ""):
+        if scope["type"] == "http" and is_for_s3(host, scope, is_own=is_own):
             await self._s3(scope, receive, send)
         elif scope["type"] == "http" and not is_own and self._public_buckets.knows(host):
             await self._public_buckets(scope, receive, send)

@@ -441,6 +441,23 @@ def test_the_hostname_of_an_account_works_too(account: CloudAccount, keys: Keys,
     assert get("things.example.r2.cloudflarestorage.com", "/k").status_code == 404
 
 
+def test_an_endpoint_needs_no_path(account: CloudAccount, s3: httpx.Client, keys: Keys, store: S3Store) -> None:
+    """Clients that know hosts only sign for the bucket at the root: whose it is says the key they sign with."""
+    rooted = Keys(account.cloud.edge_url, keys.access_key, keys.secret)
+
+    obstore.put(rooted.store("things"), "client/v4/a b", b"x")
+    presigned = obstore.sign(rooted.store("things"), "GET", "client/v4/a b", timedelta(minutes=5))
+    with httpx.Client(base_url=rooted.endpoint, auth=Signed(rooted), trust_env=False) as client:
+        listed = texts(client.get("/"), "Buckets/Bucket/Name")
+        stranger = refusal(client.get("/r2/elsewhere/things"))
+
+    assert s3.get("/things/client/v4/a%20b").content == b"x"
+    assert httpx.get(presigned, trust_env=False).content == b"x"
+    assert (listed, stranger) == (["things"], (404, "RouteNotFound"))
+    assert account.cloud.calls(account_id=account.account_id, method="GET", path="^/things/client")
+    assert account.result("GET", "/r2/buckets")["buckets"][0]["name"] == "things"
+
+
 def test_tokens_reach_what_their_permissions_say(account: CloudAccount, keys: Keys, store: S3Store) -> None:
     """A token that may read one bucket's objects reads them, writes none, and sees neither other buckets nor a list."""
     account.result("POST", "/r2/buckets", json={"name": "others"})

@@ -2,11 +2,13 @@
 The S3 endpoint as an ASGI application.
 
 It answers to ``<account>.r2.cloudflarestorage.com`` and ``<bucket>.<account>.…``, each with ``.eu`` and its like for
-jurisdictions, and to ``/r2/<account>[.eu]`` on the API's own names, for clients without DNS.
+jurisdictions, and to ``/r2/<account>[.eu]`` on the API's own names, for clients without DNS. Clients whose endpoint
+can't have a path may leave that out: a request signed as S3's is for the account of whoever signed it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from starlette.requests import ClientDisconnect, Request
@@ -22,9 +24,13 @@ from clodo.emulator.r2.s3 import objects
 from clodo.emulator.r2.s3.documents import document
 from clodo.emulator.r2.s3.operations import operation_of
 from clodo.emulator.r2.s3.payload import Payload
-from clodo.emulator.r2.s3.requests import Address, S3Request, address_of
+from clodo.emulator.r2.s3.requests import Address, S3Request, address_in, address_of
 from clodo.emulator.r2.s3.signatures import SignedRequest, check_claim, query_pairs, read_claim
 from clodo.emulator.r2.store import Storage
+
+#: Where the address of a request stands in its scope, once it is known.
+_ADDRESS = "clodo.r2.address"
+_PLACE = re.compile(r"/r2(/|$)")
 
 
 class S3Endpoint:
@@ -62,7 +68,9 @@ class S3Endpoint:
 
     def _rules(self, request: Request) -> Rules:
         try:
-            address = address_of(_host(_headers(request.scope)), _raw_path(request.scope))
+            address = request.scope.get(_ADDRESS) or address_of(
+                _host(_headers(request.scope)), _raw_path(request.scope)
+            )
             if address is None or not address.bucket:
                 return ()
             bucket = self._storage.buckets.find(address.account_id, address.bucket, address.jurisdiction)
@@ -76,10 +84,8 @@ class S3Endpoint:
         raw = _raw_path(scope)
         headers = _headers(scope)
         address = address_of(_host(headers), raw)
-        if address is None:
-            raise R2Refused(ROUTE_NOT_FOUND.saying("No account's endpoint: /r2/<account id>/<bucket>/<key>."))
         query = scope["query_string"].decode("latin-1")
-        if scope["method"] == "POST" and address.bucket and not address.key and _is_form(headers, query):
+        if scope["method"] == "POST" and address and address.bucket and not address.key and _is_form(headers, query):
             raise R2Refused(NOT_IMPLEMENTED.saying("Presigned post requests are not yet implemented not implemented"))
         signed = SignedRequest(scope["method"], raw, query, headers)
         claim = read_claim(signed)
@@ -87,8 +93,9 @@ class S3Endpoint:
         key = check_claim(claim, signed, secret, self._storage.now())
         if caller is None:
             raise R2Refused(UNAUTHORIZED)
+        address = scope[_ADDRESS] = address or _address_of_signer(caller, raw)
         self._raise_if_stranger(caller, address, scope)
-        scope.get(NOTES, {})["token"] = caller.token_name
+        scope.get(NOTES, {}).update(token=caller.token_name, account_id=address.account_id)
         readable = {name: _readable(value) for name, value in headers.items()}
         parameters = {name: _readable(value) for name, value in query_pairs(query)}
         payload = Payload(request.stream(), readable, claim, key)
@@ -107,9 +114,35 @@ class S3Endpoint:
             raise R2Refused(ACCESS_DENIED)
 
 
-def is_for_s3(host: str, path: str) -> bool:
-    """Say whether a request to *host* (lower case, without port) is for the S3 endpoint."""
-    return host.endswith(".r2.cloudflarestorage.com") or path == "/r2" or path.startswith("/r2/")
+def is_for_s3(host: str, scope: Scope, *, is_own: bool) -> bool:
+    """
+    Say whether a request is for the S3 endpoint.
+
+    Args:
+        host: Lower case, without port.
+
+        is_own: It is one of the API's names.
+    """
+    if not is_own:
+        return host.endswith(".r2.cloudflarestorage.com")
+    path: str = scope["path"]
+    if path == "/r2" or path.startswith("/r2/"):
+        return True
+    # Clodo's own doors have slashes behind their names.
+    return not path.startswith(("/client/v4/", "/__")) and _is_signed(scope)
+
+
+def _is_signed(scope: Scope) -> bool:
+    query: bytes = scope["query_string"]
+    return b"X-Amz-Credential=" in query or any(
+        name == b"authorization" and value.startswith(b"AWS4-HMAC-SHA256 ") for name, value in scope["headers"]
+    )
+
+
+def _address_of_signer(caller: Caller, path: str) -> Address:
+    if _PLACE.match(path) or len(caller.account_ids) != 1:
+        raise R2Refused(ROUTE_NOT_FOUND.saying("No account's endpoint: /r2/<account id>/<bucket>/<key>."))
+    return address_in(path.removeprefix("/"), caller.account_ids[0])
 
 
 def _is_form(headers: Mapping[str, str], query: str) -> bool:

@@ -76,8 +76,21 @@ def address_of(host: str, path: str) -> Address | None:
         account_id, jurisdiction = found[1], found[2]
     if (jurisdiction or "default") not in JURISDICTIONS:
         return None
-    name, _, key = rest.partition("/")
-    return Address(account_id, jurisdiction or "default", _decoded(name), _decoded(key))
+    return address_in(rest, account_id, jurisdiction or "default")
+
+
+def address_in(path: str, account_id: str, jurisdiction: str = "default") -> Address:
+    """
+    Return what a path is about in an account.
+
+    Args:
+        path: ``<bucket>/<key>``, percent-encoded.
+
+    Raises:
+        R2Refused: The key isn't UTF-8.
+    """
+    name, _, key = path.partition("/")
+    return Address(account_id, jurisdiction, _decoded(name), _decoded(key))
 
 
 def _decoded(text: str) -> str:
