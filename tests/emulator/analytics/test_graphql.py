@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from graphql import build_client_schema, get_introspection_query, parse, validate
 
 from tests.fixtures.embedded_cloud import CloudAccount
 
@@ -327,6 +328,34 @@ def test_the_schema_can_be_asked_for(account: CloudAccount) -> None:
 
     names = {field["name"] for field in body["data"]["__type"]["fields"]}
     assert {"requests", "errors", "subrequests", "cpuTimeUs"} <= names
+
+
+def test_documented_queries_fit_the_schema(account: CloudAccount) -> None:
+    """A client that checks queries against the introspected schema finds nothing wrong in those of the documentation."""
+    schema = build_client_schema(ask_raw(account, get_introspection_query())["data"])
+    documented = """
+      query GetWorkersAnalytics($accountTag: string!, $datetimeStart: string, $scriptName: string) {
+        viewer {
+          accounts(filter: {accountTag: $accountTag}) {
+            workersInvocationsAdaptive(limit: 100, filter: {scriptName: $scriptName, datetime_geq: $datetimeStart}) {
+              sum { subrequests requests errors }
+              quantiles { cpuTimeP50 cpuTimeP99 }
+              dimensions { datetime scriptName status }
+            }
+          }
+        }
+      }
+      query D1($accountTag: string!, $start: Date, $filter: AccountD1AnalyticsAdaptiveGroupsFilter_InputObject) {
+        viewer {
+          accounts(filter: {accountTag: $accountTag}) {
+            d1AnalyticsAdaptiveGroups(limit: 10000, filter: $filter, orderBy: [date_DESC]) { sum { rowsRead } }
+            kvOperationsAdaptiveGroups(limit: 10000, filter: {date_geq: $start}) { dimensions { actionType } }
+          }
+        }
+      }
+    """
+
+    assert validate(schema, parse(documented)) == []
 
 
 def test_numbers_beyond_all_bounds_are_compared(account: CloudAccount) -> None:
