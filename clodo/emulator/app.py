@@ -84,6 +84,7 @@ from clodo.emulator.tails.sessions import SOCKET_PATH, TailSessions
 from clodo.emulator.workers import (
     account_settings,
     assets,
+    dispatch_routes,
     domains,
     new_workers,
     scripts,
@@ -94,6 +95,7 @@ from clodo.emulator.workers import (
 from clodo.emulator.workers import secrets as secret_routes
 from clodo.emulator.workers.assets import AssetSessions
 from clodo.emulator.workers.directory import WorkerDirectory
+from clodo.emulator.workers.dispatch import DispatchNamespaces, owner_of
 from clodo.emulator.workers.publishing import Publisher
 from clodo.emulator.workers.store import Scripts
 from clodo.emulator.zones import cache, certificates, dnssec, setting_routes, subscriptions
@@ -120,6 +122,7 @@ class _AccountCatalogue:
     buckets: Buckets
     queues: Queues
     scripts: Scripts
+    dispatch_namespaces: DispatchNamespaces
 
     def has_database(self, database_id: str) -> bool:
         return self.databases.exists(self.account_id, database_id)
@@ -135,6 +138,9 @@ class _AccountCatalogue:
 
     def has_script(self, name: str) -> bool:
         return self.scripts.get(self.account_id, name) is not None
+
+    def has_dispatch_namespace(self, name: str) -> bool:
+        return self.dispatch_namespaces.named(self.account_id, name) is not None
 
     def object_classes(self, script: str) -> Collection[str] | None:
         found = self.scripts.get(self.account_id, script)
@@ -173,6 +179,7 @@ class Cloud:
             config.account_id, config.token, config.workers_subdomain, config.zones
         )
         self.scripts = Scripts(self.database)
+        self.dispatch_namespaces = DispatchNamespaces(self.database, self.scripts)
         self.scripts.forget_asset_sessions(now(ago=timedelta(days=1)))
         self.blobs.keep_only(self.scripts.blobs_in_use())
         self.databases = Databases(config.data / "d1")
@@ -318,16 +325,20 @@ class Cloud:
         return self._api_app().routes
 
     def _api_app(self) -> Starlette:
-        per_account: list[Route] = [
+        own_workers: list[Route] = [
             *scripts.routes(self.scripts, self.publisher, self.blobs, self.directory),
-            *versions.routes(self.scripts, self.publisher),
             *secret_routes.routes(self.scripts, self.publisher),
+            *assets.routes(self.sessions),
+        ]
+        per_account: list[Route] = [
+            *own_workers,
+            *dispatch_routes.routes(self.dispatch_namespaces, self.scripts, self.publisher, own_workers),
+            *versions.routes(self.scripts, self.publisher),
             *triggers.account_routes(self.scripts, self.publisher, self.accounts, self.zones, self.directory),
             *domains.routes(self.scripts, self.publisher, self.zones, self.records, self.directory),
             *services.routes(self.scripts, self.publisher, self.zones),
             *new_workers.routes(self.scripts, self.publisher, self.directory, self.blobs),
             *account_settings.routes(self.database),
-            *assets.routes(self.sessions),
             *self.tails.routes(),
             *d1_routes(self.databases, self.transfers),
             *kv_routes(self.namespaces, self.subscriptions.publish),
@@ -373,8 +384,15 @@ class Cloud:
         return "" if found is None else found.id
 
     def _catalogue(self, account_id: str) -> _AccountCatalogue:
-        buckets = self.storage.buckets
-        return _AccountCatalogue(account_id, self.databases, self.namespaces, buckets, self.queues, self.scripts)
+        return _AccountCatalogue(
+            owner_of(account_id),
+            self.databases,
+            self.namespaces,
+            self.storage.buckets,
+            self.queues,
+            self.scripts,
+            self.dispatch_namespaces,
+        )
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -94,6 +94,8 @@ ELSEWHERE: set[str] = set()
 ALSO: dict[str, dict[str, set[str]]] = {
     # SDK: the jurisdiction of a database that has one.
     "GET /accounts/{id}/d1/database 200": {"result[]": {"jurisdiction"}},
+    # SDK: Workers of a dispatch namespace may trust each other.
+    "GET /accounts/{id}/workers/dispatch/namespaces 200": {"result[]": {"trusted_workers"}},
     # SDK: custom domains can be switched off.
     "GET /accounts/{id}/workers/domains 200": {"result[]": {"enabled", "previews_enabled"}},
     # wrangler reads `script` or `service`, the SDK `script_name`.
@@ -153,6 +155,7 @@ def furnished(cloud: EmbeddedCloud) -> Iterator[CloudAccount]:
         account.result("POST", "/d1/database", json={"name": "notes"})
         account.result("POST", "/storage/kv/namespaces", json={"title": "cache"})
         account.result("POST", "/r2/buckets", json={"name": "files"})
+        account.result("POST", "/workers/dispatch/namespaces", json={"name": "free"})
         queue = account.result("POST", "/queues", json={"queue_name": "orders"})["queue_id"]
         consumer = {"type": "worker", "script_name": "shop", "settings": {"batch_size": 5, "max_concurrency": 2}}
         account.result("POST", f"/queues/{queue}/consumers", json=consumer)

@@ -46,6 +46,7 @@ def bound(cloud: EmbeddedCloud) -> Iterator[CloudAccount]:
     uses = ", ".join(f"{kind}: (IT) => {use}" for kind, (use, _) in KINDS.items())
     bindings = [{"type": kind, "name": kind, **fields} for kind, (_, fields) in KINDS.items()]
     with account_of(cloud, cloud.new_account()) as account:
+        account.result("POST", "/workers/dispatch/namespaces", json={"name": "n"})
         account.put_worker("shop", CODE.replace("USES", uses), bindings=bindings)
         yield account
 

@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from clodo.emulator.blobs import Blobs
 from clodo.emulator.envelope import ApiError, envelope, object_body
+from clodo.emulator.workers.dispatch import owner_of
 from clodo.emulator.workers.limits import MAX_ASSET_BYTES, MAX_ASSETS, MAX_UPLOAD_BYTES
 from clodo.emulator.workers.store import Scripts
 
@@ -83,8 +84,9 @@ class AssetSessions:
         """
         session_id = self._session_in(token, "upload")
         session = self._scripts.asset_session(session_id)
-        if session is None or session["account_id"] != account_id:
+        if session is None or owner_of(session["account_id"]) != account_id:
             raise ApiError(403, INVALID_JWT, "Authentication error")
+        scope: str = session["account_id"]
         expected = {entry["hash"]: entry["size"] for entry in session["manifest"].values()}
         for content_hash, content, content_type in parts:
             if content_hash not in expected:
@@ -96,8 +98,8 @@ class AssetSessions:
                     f"asset {content_hash} has {len(content)} bytes where the manifest says {expected[content_hash]}",
                 )
             blob = await asyncio.to_thread(self._blobs.put, content)
-            self._scripts.put_asset(account_id, content_hash, blob, len(content), content_type)
-        if self._missing(account_id, session["manifest"]):
+            self._scripts.put_asset(scope, content_hash, blob, len(content), content_type)
+        if self._missing(scope, session["manifest"]):
             return None
         return self._token(session_id, "completion")
 

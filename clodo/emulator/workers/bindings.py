@@ -22,6 +22,7 @@ BUCKET_NOT_FOUND = 10085
 SERVICE_NOT_FOUND = 10143
 DATABASE_NOT_FOUND = 10181
 QUEUE_NOT_FOUND = 11000
+DISPATCH_NAMESPACE_NOT_FOUND = 100119
 
 SECRET_TYPES = frozenset({"secret_text", "secret_key"})
 
@@ -48,6 +49,9 @@ class Catalogue(Protocol):
 
     def has_script(self, name: str) -> bool:
         """Say whether there is a Worker with this name."""
+
+    def has_dispatch_namespace(self, name: str) -> bool:
+        """Say whether there is a dispatch namespace with this name."""
 
     def object_classes(self, script: str) -> Collection[str] | None:
         """Return the Durable Object classes of another Worker; None if there is no such Worker."""
@@ -197,6 +201,10 @@ def raise_if_invalid(
                     f"Could not resolve service binding '{name}'. Target script '{service}' not found. Please verify"
                     " the target script and try again.",
                 )
+        elif kind == "dispatch_namespace" and not catalogue.has_dispatch_namespace(_text(binding, "namespace")):
+            raise ApiError(
+                400, DISPATCH_NAMESPACE_NOT_FOUND, "The specified dispatch namespace does not exist on this account."
+            )
         elif kind == "durable_object_namespace":
             _raise_if_unknown_class(binding, catalogue, script, own_classes)
     if variables > MAX_VARIABLES:

@@ -42,3 +42,6 @@ MAX_SCHEDULES = 250
 #: https://developers.cloudflare.com/workers/static-assets/ : "20,000 files", "25 MiB" each
 MAX_ASSETS = 100_000
 MAX_ASSET_BYTES = 25 * 1024 * 1024
+
+#: Of a dispatch namespace; assumed.
+MAX_NAMESPACE_NAME = 64
