@@ -331,7 +331,7 @@ def test_the_schema_can_be_asked_for(account: CloudAccount) -> None:
 
 
 def test_documented_queries_fit_the_schema(account: CloudAccount) -> None:
-    """A client that checks queries against the introspected schema finds nothing wrong in those of the documentation."""
+    """A client that checks queries against the introspected schema finds nothing wrong in documented ones."""
     schema = build_client_schema(ask_raw(account, get_introspection_query())["data"])
     documented = """
       query GetWorkersAnalytics($accountTag: string!, $datetimeStart: string, $scriptName: string) {
