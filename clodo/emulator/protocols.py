@@ -9,6 +9,7 @@ import struct
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
 
 from clodo.emulator.faults import RESET
 from clodo.emulator.gathering import GatheringTransport
@@ -67,9 +68,16 @@ class UninvitedBodies:
 
 
 class TolerantWebSocket(WebSocketsSansIOProtocol):
-    """WebSockets whose clients may forget to mask their frames."""
+    """WebSockets whose clients may forget to mask their frames, and that can end without a goodbye."""
 
     _frames: MaskedFrames | None = None
+
+    def handle_connect(self, event: Request) -> None:
+        """Put the function that cuts the connection where the application finds it."""
+        super().handle_connect(event)
+        if self.response.status_code == 101:
+            # The application starts with the event loop's next turn.
+            self.scope["extensions"][RESET] = self.transport.abort  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         """Pass the handshake on as it is, and every frame masked."""

@@ -10,11 +10,13 @@ from enum import StrEnum
 from pathlib import Path
 
 import aiohttp
+from aiohttp import ClientHandlerType, ClientMiddlewareType
 from multidict import CIMultiDict
 from starlette.types import Message, Receive, Scope, Send
 from yarl import URL
 
 Headers = list[tuple[bytes, bytes]]
+RawHeaders = Iterable[tuple[bytes, bytes]]
 
 #: Only between two neighbours on the way, never passed on (RFC 9110, 7.6.1); `expect` was answered by our server.
 HOP_BY_HOP = frozenset(
@@ -40,6 +42,12 @@ _WEBSOCKET_HEADERS = frozenset(
         b"sec-websocket-version",
     }
 )
+#: Key of ``scope["extensions"]`` under which a server may give a function that cuts the connection.
+RESET = "clodo.reset"
+#: Stand for "no code" and "no goodbye" in ASGI's messages; neither may be sent.
+_NO_CODE, _NO_GOODBYE = 1005, 1006
+#: How long a Worker may take to say goodbye to a client that did.
+_GOODBYE_SECONDS = 10
 _NOBODY_LISTENS = frozenset((errno.ECONNREFUSED, errno.ENOENT))
 #: Stands for the one server behind a Unix socket.
 ORIGIN = "http://worker"
@@ -91,6 +99,7 @@ class Upstream:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self._open_session: aiohttp.ClientSession | None = None
+        self._open_for_sockets: aiohttp.ClientSession | None = None
 
     @property
     def _session(self) -> aiohttp.ClientSession:
@@ -98,7 +107,13 @@ class Upstream:
             self._open_session = self._new_session()
         return self._open_session
 
-    def _new_session(self) -> aiohttp.ClientSession:
+    @property
+    def _for_sockets(self) -> aiohttp.ClientSession:
+        if self._open_for_sockets is None:
+            self._open_for_sockets = self._new_session(_raise_if_refused)
+        return self._open_for_sockets
+
+    def _new_session(self, *middlewares: ClientMiddlewareType) -> aiohttp.ClientSession:
         connector: aiohttp.BaseConnector
         if self.path is None:
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
@@ -115,6 +130,7 @@ class Upstream:
             max_line_size=2**17,
             max_field_size=2**17,
             max_headers=_MAXIMUM_HEADERS,
+            middlewares=middlewares,
         )
         # aiohttp would repeat a GET that broke off; a Worker must not run twice for one request.
         session._retry_connection = False
@@ -122,8 +138,9 @@ class Upstream:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._open_session is not None:
-            await self._open_session.close()
+        for session in (self._open_session, self._open_for_sockets):
+            if session is not None:
+                await session.close()
 
     async def http(
         self, scope: Scope, receive: Receive, send: Send, headers: Headers, extra: Headers, *, origin: str = ORIGIN
@@ -157,10 +174,8 @@ class Upstream:
                 outcome.ending = Ending.THREW
                 return outcome
             outcome.status = response.status
-            # What the edge says itself, a Worker can't; its server writes the date.
-            dropped = HOP_BY_HOP | {name for name, _ in extra} | ({b"date"} if extra else set())
-            answered = [(name.lower(), value) for name, value in response.raw_headers if name.lower() not in dropped]
-            start = {"type": "http.response.start", "status": response.status, "headers": [*answered, *extra]}
+            answered = _answered(response.raw_headers, extra)
+            start = {"type": "http.response.start", "status": response.status, "headers": answered}
             outcome.started = True
             await send(start)
             reader = response.content
@@ -193,17 +208,18 @@ class Upstream:
         )
         outcome = Outcome(Ending.ANSWERED)
         try:
-            socket = await self._session.ws_connect(
+            socket = await self._for_sockets.ws_connect(
                 target(scope, origin),
                 headers=sent,
                 protocols=scope.get("subprotocols", ()),
                 max_msg_size=0,
                 autoping=True,
             )
-        except aiohttp.WSServerHandshakeError as refusal:
+        except _HandshakeRefused as refusal:
             outcome.status = refusal.status
             outcome.started = True
-            await refuse_websocket(scope, send, refusal.status, b"")
+            answered = _answered(refusal.headers, extra)
+            await refuse_websocket(scope, send, refusal.status, refusal.body, answered)
             return outcome
         except aiohttp.ClientConnectorError as error:
             outcome.ending = Ending.NEVER_SENT if error.os_error.errno in _NOBODY_LISTENS else Ending.BROKE_OFF
@@ -213,18 +229,56 @@ class Upstream:
             return outcome
         outcome.status = 101
         outcome.started = True
-        await send({"type": "websocket.accept", "subprotocol": socket.protocol, "headers": extra})
+        answered = [
+            (name, value)
+            for name, value in _answered(socket._response.raw_headers, extra)
+            if name not in _WEBSOCKET_HEADERS
+        ]
+        await send({"type": "websocket.accept", "subprotocol": socket.protocol, "headers": answered})
         inward = asyncio.create_task(_pass_inward(receive, socket))
-        outward = asyncio.create_task(_pass_outward(socket, send))
+        outward = asyncio.create_task(_pass_outward(scope, socket, send))
         done, pending = await asyncio.wait((inward, outward), return_when=asyncio.FIRST_COMPLETED)
         if inward in done and outward in pending:
             # The client said goodbye: the Worker may still answer before it closes, too.
-            await asyncio.wait(pending, timeout=1)
+            await asyncio.wait(pending, timeout=_GOODBYE_SECONDS)
         for task in pending:
             task.cancel()
         await asyncio.gather(inward, outward, return_exceptions=True)
-        await socket.close()
+        socket._response.close()
         return outcome
+
+
+def cut(scope: Scope) -> bool:
+    """Close the client's connection without another word; say whether the server lets us."""
+    reset = scope.get("extensions", {}).get(RESET)
+    if reset is None:
+        return False
+    reset()
+    return True
+
+
+class _HandshakeRefused(Exception):
+    """A Worker answered a WebSocket's handshake with an ordinary response."""
+
+    def __init__(self, status: int, headers: RawHeaders, body: bytes) -> None:
+        super().__init__(status)
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+async def _raise_if_refused(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+    # aiohttp's own error has no body.
+    response = await handler(request)
+    if response.status != 101:
+        raise _HandshakeRefused(response.status, response.raw_headers, await response.read())
+    return response
+
+
+def _answered(raw: RawHeaders, extra: Headers) -> Headers:
+    """Return a Worker's headers and those of the edge: what it says itself, a Worker can't; its server dates it."""
+    dropped = HOP_BY_HOP | {name for name, _ in extra} | ({b"date"} if extra else set())
+    return [*((name.lower(), value) for name, value in raw if name.lower() not in dropped), *extra]
 
 
 async def refuse_websocket(
@@ -283,11 +337,13 @@ async def _pass_inward(receive: Receive, socket: aiohttp.ClientWebSocketResponse
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":
-            code = message.get("code") or 1005
-            # 1005 and 1006 stand for "no code" and "no goodbye"; neither may be sent.
-            await socket.close(
-                code=code if code not in (1005, 1006) else 1000, message=(message.get("reason") or "").encode()
-            )
+            code, reason = message.get("code") or _NO_CODE, message.get("reason")
+            if code == _NO_GOODBYE or (code == _NO_CODE and reason is None):
+                # uvicorn says 1005 of a lost connection, too, but then without a reason.
+                socket._response.close()
+            else:
+                frame = b"" if code == _NO_CODE else code.to_bytes(2, "big") + (reason or "").encode()
+                await socket.send_frame(frame, aiohttp.WSMsgType.CLOSE)
             return
         if (text := message.get("text")) is not None:
             await socket.send_str(text)
@@ -295,10 +351,13 @@ async def _pass_inward(receive: Receive, socket: aiohttp.ClientWebSocketResponse
             await socket.send_bytes(data)
 
 
-async def _pass_outward(socket: aiohttp.ClientWebSocketResponse, send: Send) -> None:
+async def _pass_outward(scope: Scope, socket: aiohttp.ClientWebSocketResponse, send: Send) -> None:
     while (message := await socket.receive()).type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
         kind = "text" if message.type is aiohttp.WSMsgType.TEXT else "bytes"
         await send({"type": "websocket.send", kind: message.data})
-    code, reason = socket.close_code, message.extra if message.type is aiohttp.WSMsgType.CLOSE else ""
-    is_sendable = bool(code) and code not in (1005, 1006)
-    await send({"type": "websocket.close", "code": code if is_sendable else 1000, "reason": reason or ""})
+    if message.type is aiohttp.WSMsgType.CLOSE:
+        # ASGI has no goodbye without a code.
+        await send({"type": "websocket.close", "code": message.data or 1000, "reason": message.extra or ""})
+    elif not cut(scope):
+        # The Worker threw or is gone: clients come back after anything but 1000.
+        await send({"type": "websocket.close", "code": 1011, "reason": ""})

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from clodo.emulator.runtime import pages
 from clodo.emulator.runtime.configuration import CALLER_HEADER, CF_HEADER, PROTOCOL_HEADER, SECRET_HEADER
-from clodo.emulator.runtime.forwarding import HOP_BY_HOP, Ending, Headers, Outcome, refuse_websocket
+from clodo.emulator.runtime.forwarding import HOP_BY_HOP, Ending, Headers, Outcome, cut, refuse_websocket
 from clodo.emulator.runtime.instances import EntrypointMissing, Lease
 from clodo.emulator.runtime.ports import Disturbance, ScriptInvalid, WorkerdUnavailable
 from clodo.emulator.runtime.tails import killed_event
@@ -21,8 +21,6 @@ from clodo.emulator.runtime.tails import killed_event
 if TYPE_CHECKING:
     from clodo.emulator.runtime.runtime import Runtime
 
-#: Key of ``scope["extensions"]`` under which a server may give a function that cuts the connection.
-RESET = "clodo.reset"
 #: What a Worker's own requests come from, on Cloudflare.
 WORKER_ADDRESS = b"2a06:98c0:3600::103"
 COLO = "LOC"
@@ -268,13 +266,6 @@ async def _disturb(
         await send_page(scope, send, page, extra)
         return disturbance.error_status
     return None
-
-
-def cut(scope: Scope) -> None:
-    """Close the client's connection without another word, where the server lets us."""
-    reset = scope.get("extensions", {}).get(RESET)
-    if reset is not None:
-        reset()
 
 
 async def send_page(scope: Scope, send: Send, page: pages.Page, extra: Headers) -> None:

@@ -208,14 +208,71 @@ async def test_websockets_pass_text_bytes_and_closes(cloud: Cloud) -> None:
     assert (ws.protocol, ws.close_code) == ("echo", 4001)
 
 
-async def test_a_refused_websocket_gets_the_workers_status(cloud: Cloud) -> None:
-    """A Worker that refuses to open a WebSocket is heard."""
-    await cloud.worker("refuser", "export default { fetch: () => new Response('no', { status: 403 }) };")
-    async with aiohttp.ClientSession() as session:
-        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            await session.ws_connect(cloud.url(), headers={"host": "refuser.test"})
+async def test_a_handshake_is_answered_as_the_worker_says(cloud: Cloud) -> None:
+    """Headers of the Worker are in an accepted handshake; a refused one has its status, headers and body."""
+    await cloud.worker(
+        "doorkeeper",
+        """export default { fetch(request) {
+          const headers = { "set-cookie": "a=1", "x-why": "because" };
+          if (new URL(request.url).pathname === "/refuse") return new Response("not you", { status: 403, headers });
+          const [client, server] = Object.values(new WebSocketPair());
+          server.accept();
+          return new Response(null, { status: 101, webSocket: client, headers });
+        } };""",
+    )
+    shake = "GET {} HTTP/1.1\r\nHost: doorkeeper.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{}\r\n\r\n"
+    key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+    answers = []
+    for path in ("/accept", "/refuse"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", cloud.port)
+        writer.write(shake.format(path, key).encode())
+        answers.append((await reader.readuntil(b"\r\n\r\n")).lower())
+        if path == "/refuse":
+            answers.append(await reader.readexactly(7))
+        writer.close()
 
-    assert refused.value.status == 403
+    accepted, refused, body = answers
+    assert accepted.startswith(b"http/1.1 101 ")
+    assert refused.startswith(b"http/1.1 403 ")
+    assert all(b"set-cookie: a=1" in head and b"x-why: because" in head for head in (accepted, refused))
+    assert body == b"not you"
+
+
+async def test_a_websocket_ends_on_one_side_as_on_the_other(cloud: Cloud) -> None:
+    """A Worker hears of a close without a code and of none at all; its exception is no ordinary close to the client."""
+    await cloud.worker(
+        "goodbye",
+        """export default { fetch(request, env) {
+          const [client, server] = Object.values(new WebSocketPair());
+          server.accept();
+          server.addEventListener("message", () => { throw new Error("in a message"); });
+          server.addEventListener("close", ({ code }) => env.EVENTS.writeDataPoint({ doubles: [code] }));
+          return new Response(null, { status: 101, webSocket: client });
+        } };""",
+        {"type": "analytics_engine", "name": "EVENTS", "dataset": "closes"},
+    )
+    heard = []
+    async with aiohttp.ClientSession() as session:
+        for leave in ("code", "without", "vanish", "throw"):
+            ws = await session.ws_connect(cloud.url(), headers={"host": "goodbye.test"})
+            match leave:
+                case "code":
+                    await ws.close(code=4005)
+                case "without":
+                    await ws.send_frame(b"", aiohttp.WSMsgType.CLOSE)
+                    await ws.receive()
+                case "vanish":
+                    ws._response.close()
+                case "throw":
+                    await ws.send_str("throw")
+                    await ws.receive()
+                    break
+            async with asyncio.timeout(10):
+                _, point = await cloud.events.written.get()
+            heard.append(point["double1"])
+
+    assert heard == [4005, 1005, 1006]
+    assert ws.close_code in (1006, 1011)
 
 
 async def test_an_exception_shows_error_1101_and_a_workers_own_500_does_not(cloud: Cloud) -> None:
