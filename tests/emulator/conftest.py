@@ -26,6 +26,7 @@ export default {
     if (url.pathname === "/kv") return new Response((await env.KV.get(url.searchParams.get("key"))) ?? "nothing");
     return Response.json({ greeting: env.GREETING ?? null, secret: env.SECRET ?? null, release: "RELEASE" });
   },
+  async queue() {},
 };
 """
 

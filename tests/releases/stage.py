@@ -51,6 +51,7 @@ export default {
     return Response.json({ says: SAYS, version: env.VERSION.id, signs, orders }, { status });
   },
   async scheduled() {},
+  async queue() {},
 };
 """
 

@@ -13,6 +13,8 @@ from clodo.emulator.database import Database, Row
 from clodo.emulator.envelope import ApiError
 from clodo.emulator.queues.messages import Messages
 from clodo.emulator.queues.settings import PullSettings, QueueSettings, WorkerSettings
+from clodo.emulator.workers.answers import live_version
+from clodo.emulator.workers.consumers import raise_if_handler_missing
 from clodo.emulator.workers.store import Scripts
 
 QUEUE_NOT_FOUND = 11000
@@ -196,7 +198,8 @@ class Queues:
         Add a consumer, or replace the one with this id.
 
         Raises:
-            ApiError: The Worker isn't there, a setting is out of bounds, or the queue has a consumer already.
+            ApiError: The Worker isn't there or handles no messages, a setting is out of bounds, or the queue has a
+                consumer already.
         """
         known = self.consumer(queue)
         if consumer_id is None and known is not None:
@@ -213,6 +216,8 @@ class Queues:
             script = self._scripts.get(queue.account_id, name) if isinstance(name, str) else None
             if script is None:
                 raise ApiError(400, INVALID_QUEUE, f"Worker {name!r} not found.")
+            version = live_version(self._scripts, script)
+            raise_if_handler_missing(version.content if version else None)
             script_id, checked = script.id, WorkerSettings.from_json(settings)
         elif kind == "http_pull":
             checked = PullSettings.from_json(settings)

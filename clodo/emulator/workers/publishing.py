@@ -28,6 +28,7 @@ from clodo.emulator.workers.bindings import (
     resolve,
     with_values,
 )
+from clodo.emulator.workers.consumers import raise_if_handler_missing
 from clodo.emulator.workers.directory import WorkerDirectory
 from clodo.emulator.workers.exports import classes_from_exports
 from clodo.emulator.workers.limits import MAX_VERSIONS_IN_DEPLOYMENT
@@ -164,6 +165,8 @@ class Publisher:
             draft = await self._tried(
                 script, await self._with_modules(content, upload), classes, annotations, before=before
             )
+            if known is not None and self._scripts.is_consumer(known):
+                raise_if_handler_missing(draft.content)
             await self._started(self._spec(script, draft, classes, annotations))
             with self._database.transaction():
                 if known is None:

@@ -218,6 +218,11 @@ class Scripts:
         assert found is not None
         return found
 
+    def is_consumer(self, script: Script) -> bool:
+        """Say whether a queue's messages are given to a Worker."""
+        sql = "SELECT id FROM queue_consumers WHERE script = ? LIMIT 1"
+        return self._database.row(sql, (script.id,)) is not None
+
     # --- Durable Objects
 
     def object_classes(self, script: Script) -> list[ObjectClass]:

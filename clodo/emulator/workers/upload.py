@@ -85,7 +85,7 @@ async def read_upload(request: Request) -> Upload:
             raise ApiError(413, TOO_LARGE, f"Your Worker exceeded the size limit of {MAX_SCRIPT_BYTES} bytes.")
         modules.append(UploadedModule(filename if name in ANONYMOUS_PARTS and filename else name, kind, content))
     if not isinstance(metadata, dict):
-        raise ApiError(400, INVALID_SCRIPT, "Uploads must have a metadata part with a JSON object.")
+        raise ApiError(400, INVALID_SCRIPT, "could not read content for part metadata")
     return checked(Upload(metadata, tuple(modules)))
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from clodo.emulator.clock import new_uuid, now
 from clodo.emulator.database import Database
 from clodo.emulator.queues.deliveries import Deliveries
 from clodo.emulator.queues.messages import Messages
 from clodo.emulator.queues.producing import Producing
 from clodo.emulator.queues.store import Queue, Queues
 from clodo.emulator.runtime.ports import Backlog, QueueMessage
-from clodo.emulator.workers.store import Scripts
+from clodo.emulator.workers.store import Content, Scripts
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 Handler = Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]]
@@ -68,9 +69,15 @@ class Post:
     def consumed(self, queue: Queue, *, dead_letter_queue: str | None = None, **settings: Any) -> None:
         """Let the Worker consume a queue."""
         if self.scripts.get(ACCOUNT, "consumer") is None:
-            self.scripts.create(ACCOUNT, "consumer", source="api")
+            self._upload_consumer()
         body = {"type": "worker", "script_name": "consumer", "settings": settings}
         self.queues.put_consumer(queue, None, {**body, "dead_letter_queue": dead_letter_queue})
+
+    def _upload_consumer(self) -> None:
+        handled = Content("index.js", None, [], "2026-01-01", [], [], handlers=["queue"])
+        about: dict[str, Any] = {"etag": "", "author": {}, "source": "api", "annotations": {}, "has_preview": False}
+        script = self.scripts.create(ACCOUNT, "consumer", source="api")
+        self.scripts.add_version(script, handled, version_id=new_uuid(), created_on=now(), startup_time_ms=0, **about)
 
     async def send(self, *bodies: Any, queue: str = "orders", delay_seconds: int | None = None) -> Backlog:
         """Send JSON messages."""

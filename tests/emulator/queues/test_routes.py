@@ -11,7 +11,7 @@ import pytest
 from cloudflare import Cloudflare
 
 from clodo.emulator.server import EmbeddedCloud
-from tests.fixtures.embedded_cloud import CloudAccount, account_of
+from tests.fixtures.embedded_cloud import HELLO, CloudAccount, account_of, script_parts
 
 
 def new_queue(account: CloudAccount, name: str = "orders", *, pulled: bool = True, **consumer: Any) -> str:
@@ -221,3 +221,19 @@ def test_the_official_sdk_reads_every_answer(account: CloudAccount) -> None:
     assert status is not None
     assert whole is not None
     assert whole.consumers_total_count == 1
+
+
+def test_a_consumer_must_handle_messages(account: CloudAccount) -> None:
+    """A Worker without a queue handler becomes no consumer, and one that is a consumer can't lose its handler."""
+    queue = new_queue(account, pulled=False)
+    consumer = {"type": "worker", "script_name": "shop"}
+    account.put_worker("shop")
+
+    refused = account.refusal("POST", f"{queue}/consumers", json=consumer)
+    account.put_worker("shop", "export default { queue() {} };")
+    made = account.result("POST", f"{queue}/consumers", json=consumer)
+    lost = account.refusal("PUT", "/workers/scripts/shop", files=script_parts(HELLO))
+    account.result("DELETE", f"{queue}/consumers/{made['consumer_id']}")
+
+    assert (refused, lost) == ((400, 11001), (400, 11001))
+    account.put_worker("shop")
