@@ -52,7 +52,28 @@ _BINDINGS: Mapping[str, Callable[[str, Mapping[str, Any]], dict[str, Any]]] = {
         "name": name,
         "dataset": entry.get("dataset"),
     },
+    "durable_object_namespaces": lambda name, entry: {
+        "type": "durable_object_namespace",
+        "name": name,
+        "class_name": entry.get("class_name") or "",
+        "script_name": entry.get("service") or "",
+    },
+    "ai_bindings": lambda name, entry: {"type": "ai", "name": name},
+    "browsers": lambda name, entry: {"type": "browser", "name": name},
+    "hyperdrive_bindings": lambda name, entry: {"type": "hyperdrive", "name": name, "id": entry.get("id")},
+    "mtls_certificates": lambda name, entry: {
+        "type": "mtls_certificate",
+        "name": name,
+        "certificate_id": entry.get("certificate_id"),
+    },
+    "vectorize_bindings": lambda name, entry: {
+        "type": "vectorize",
+        "name": name,
+        "index_name": entry.get("index_name"),
+    },
 }
+
+BINDING_KINDS = frozenset(_BINDINGS)
 
 
 def bindings_of(settings: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from clodo.emulator.blobs import Blobs
 from clodo.emulator.clock import new_uuid, now
 from clodo.emulator.envelope import ApiError, parse_json
 from clodo.emulator.pages.configuration import ENVIRONMENTS, bindings_of
+from clodo.emulator.pages.configuration_file import bindings_of_file, settings_of_file
 from clodo.emulator.pages.directory import spec_of
 from clodo.emulator.pages.names import check_text
 from clodo.emulator.pages.store import Deployment, Project, Projects
@@ -60,6 +61,18 @@ class Deploying:
         environment = "production" if branch == project.production_branch else "preview"
         settings: Mapping[str, Any] = project.settings[environment]
         upload = await _functions(form)
+        metadata = upload.metadata if upload else {}
+        bindings = bindings_of(settings)
+        if metadata.get("bindings") or (upload and "wrangler_config_hash" in texts):
+            listed = bindings_of_file(metadata)
+            settings = settings_of_file(settings, metadata)
+            named = {binding["name"] for binding in listed}
+            bindings = [*listed, *(known for known in bindings_of(settings) if known["name"] not in named)]
+        if file_hash := texts.get("wrangler_config_hash"):
+            settings = {**settings, "wrangler_config_hash": file_hash}
+            build = {**project.build_config, "destination_dir": texts.get("pages_build_output_dir", "")}
+            configs = {**project.settings, environment: settings}
+            project = self._projects.change(project, deployment_configs=configs, build_config=build)
         content: dict[str, Any] = {
             "files": files,
             "headers": texts.get("_headers"),
@@ -68,14 +81,13 @@ class Deploying:
             "main_module": upload.main_module if upload else None,
             "modules": await self._kept(upload.modules if upload else ()),
             "env_vars": settings.get("env_vars") or {},
-            "bindings": bindings_of(settings),
+            "bindings": bindings,
             "compatibility_date": settings.get("compatibility_date"),
             "compatibility_flags": settings.get("compatibility_flags") or [],
         }
-        if upload is not None:
-            # What wrangler knows from the project's own configuration file goes before the dashboard's.
-            for name in ("compatibility_date", "compatibility_flags"):
-                content[name] = upload.metadata.get(name) or content[name]
+        # What wrangler knows from the project's own configuration file goes before the dashboard's.
+        for name in ("compatibility_date", "compatibility_flags"):
+            content[name] = metadata.get(name) or content[name]
         return await self.add(project, environment, branch, _trigger(texts, branch), content)
 
     async def retire(self, project: Project) -> None:

@@ -108,6 +108,7 @@ def routes(
         except MultiPartException as error:
             raise ApiError(400, INVALID_UPLOAD, f"malformed multipart body: {error.message}") from error
         made = await deploying.deploy(project, form)
+        project = project_of(request)
         refresh(project)
         return envelope(shown_deployment(project, made))
 

@@ -156,6 +156,44 @@ def test_functions_run_in_front_of_files(account: CloudAccount, site: str) -> No
     assert made["uses_functions"] is True
 
 
+def test_a_configuration_file_goes_before_the_dashboard(account: CloudAccount, site: str) -> None:
+    """What an upload says of its bindings is what Functions have, and what the project shows; only secrets stay."""
+    namespace = account.result("POST", "/storage/kv/namespaces", json={"title": "t"})["id"]
+    account.api.put(f"{account.root}/storage/kv/namespaces/{namespace}/values/key", content=b"value")
+    secret = {"type": "secret_text", "value": "swordfish"}
+    before = {"env_vars": {"OLD": {"value": "gone"}, "SECRET": secret}, "d1_databases": {"DB": {"id": "gone"}}}
+    account.result("PATCH", f"/pages/projects/{site}", json={"deployment_configs": {"production": before}})
+    metadata = {
+        "main_module": "f.js",
+        "compatibility_date": "2025-06-01",
+        "bindings": [
+            {"type": "plain_text", "name": "GREETING", "text": "from the file"},
+            {"type": "kv_namespace", "name": "KV", "namespace_id": namespace},
+            {"type": "ai", "name": "AI"},
+        ],
+        "limits": {"cpu_ms": 50},
+    }
+    parts = {"metadata": (None, json.dumps(metadata)), "f.js": ("f.js", FUNCTION, "application/javascript+module")}
+    bundle = httpx.Request("POST", "http://bundle", files=parts).read().decode()
+    file = {"wrangler_config_hash": "0" * 64, "pages_build_output_dir": "dist"}
+
+    deploy(account, site, SITE, **file, **{"_worker.bundle": bundle})
+    project = account.result("GET", f"/pages/projects/{site}")
+    production = project["deployment_configs"]["production"]
+
+    greeting, _, value, kept = account.visit(f"{site}.pages.dev", "/api/hello").json()
+    assert (greeting, value, kept) == ("from the file", "value", "swordfish")
+    assert production["env_vars"] == {
+        "GREETING": {"type": "plain_text", "value": "from the file"},
+        "SECRET": {"type": "secret_text", "value": ""},
+    }
+    assert (production["kv_namespaces"], production.get("d1_databases")) == ({"KV": {"namespace_id": namespace}}, None)
+    assert (production["ai_bindings"], production["limits"]) == ({"AI": {"project_id": ""}}, {"cpu_ms": 50})
+    assert (production["compatibility_date"], production["wrangler_config_hash"]) == ("2025-06-01", "0" * 64)
+    assert project["build_config"]["destination_dir"] == "dist"
+    assert project["deployment_configs"]["preview"]["env_vars"] is None
+
+
 def test_a_function_that_cannot_start_fails_its_deployment(account: CloudAccount, site: str) -> None:
     """The deployment is kept as failed and says why; production goes on showing what it showed."""
     deploy(account, site, SITE)
