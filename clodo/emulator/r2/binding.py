@@ -169,7 +169,7 @@ class BucketBindings:
         return _json({"uploadId": upload.id, **_encryption(upload.key_md5)})
 
     async def _upload_part(self, bucket: Bucket, command: Command, value: AsyncIterator[bytes]) -> Response:
-        part, _ = await self._storage.receive_part(
+        part = await self._storage.receive_part(
             bucket,
             command["object"],
             command["uploadId"],
@@ -271,6 +271,8 @@ def _secret(command: Command) -> CustomerKey | None:
 
 def _shown(found: StoredObject, span: Span | None = None, *, http: bool = True, custom: bool = True) -> dict[str, Any]:
     range_ = span or Span(0, found.size)
+    # Workers know no checksums of checksums.
+    whole = {name: digits for name, digits in found.checksums.items() if "-" not in digits}
     return {
         "name": found.key,
         "version": found.version,
@@ -280,7 +282,7 @@ def _shown(found: StoredObject, span: Span | None = None, *, http: bool = True, 
         "httpFields": dict(found.http) if http else {},
         "customFields": [{"k": name, "v": value} for name, value in found.custom.items()] if custom else [],
         "range": {"offset": range_.start, "length": range_.length},
-        "checksums": {number: found.checksums[name] for name, number in _CHECKSUMS.items() if name in found.checksums},
+        "checksums": {number: whole[name] for name, number in _CHECKSUMS.items() if name in whole},
         "storageClass": found.storage_class,
         **_encryption(found.key_md5),
     }

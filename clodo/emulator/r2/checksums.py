@@ -25,6 +25,8 @@ LENGTHS = {
 }
 #: Those that S3's headers know.
 S3_ALGORITHMS = ("crc32", "crc32c", "crc64nvme", "sha1", "sha256")
+#: Its polynomial, least significant bit first.
+CRC64NVME = 0x9A6C9329AC4BC9B5
 
 
 class Hash(Protocol):
@@ -87,7 +89,7 @@ def new_hash(name: str) -> Hash:
         case "crc32c":
             return _Crc(32, _reflected(32, 0x82F63B78))
         case "crc64nvme":
-            return _Crc(64, _reflected(64, 0x9A6C9329AC4BC9B5))
+            return _Crc(64, _reflected(64, CRC64NVME))
         case _:
             return hashlib.new(name)
 
@@ -109,8 +111,9 @@ def from_base64(name: str, text: str) -> str:
 
 
 def to_base64(digits: str) -> str:
-    """Return a checksum as S3's headers write it."""
-    return base64.b64encode(bytes.fromhex(digits)).decode()
+    """Return a checksum as S3's headers write it; a number of parts stays behind it."""
+    value, hyphen, parts = digits.partition("-")
+    return base64.b64encode(bytes.fromhex(value)).decode() + hyphen + parts
 
 
 def raise_if_different(name: str, told: str, found: str) -> None:

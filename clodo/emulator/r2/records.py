@@ -75,7 +75,8 @@ class StoredObject:
 
         uploaded: Milliseconds since 1970.
 
-        checksums: Name to hex digits: md5 (not after multipart uploads), and what the writer gave.
+        checksums: Name to hex digits: md5 (not after multipart uploads), and what the writer gave; with ``-<parts>``
+            behind it if it is one of the parts' checksums.
 
         segments: Its bytes, in order; empty for an empty object.
 
@@ -104,6 +105,8 @@ class Part:
         etag: MD5 in hex.
 
         uploaded: Milliseconds since 1970.
+
+        checksums: Name to hex digits, of what its sender or the upload named.
     """
 
     number: int
@@ -111,6 +114,7 @@ class Part:
     size: int
     uploaded: int
     segments: tuple[Segment, ...]
+    checksums: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,8 @@ class Upload:
         created: Milliseconds since 1970.
 
         key_md5: Of the customer's key that its parts are encrypted with, in hex; None if they aren't.
+
+        algorithm: The checksum that it will have; None for none.
     """
 
     id: str
@@ -129,6 +135,7 @@ class Upload:
     created: int
     description: Description
     key_md5: str | None = None
+    algorithm: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,14 +34,19 @@ CREATE TABLE IF NOT EXISTS objects(
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS uploads(
     id TEXT PRIMARY KEY, bucket INTEGER NOT NULL, key BLOB NOT NULL, created INTEGER NOT NULL, http TEXT NOT NULL,
-    custom TEXT NOT NULL, storage_class TEXT NOT NULL, key_md5 TEXT
+    custom TEXT NOT NULL, storage_class TEXT NOT NULL, key_md5 TEXT, algorithm TEXT
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS uploads_of_bucket ON uploads(bucket, key, id);
 CREATE TABLE IF NOT EXISTS parts(
     upload TEXT NOT NULL REFERENCES uploads(id) ON DELETE CASCADE, number INTEGER NOT NULL, etag TEXT NOT NULL,
-    size INTEGER NOT NULL, uploaded INTEGER NOT NULL, segments TEXT NOT NULL, PRIMARY KEY(upload, number)
+    size INTEGER NOT NULL, uploaded INTEGER NOT NULL, segments TEXT NOT NULL, checksums TEXT,
+    PRIMARY KEY(upload, number)
 ) WITHOUT ROWID;
 """
+
+
+#: Folders of earlier versions have tables without them.
+_LATER_COLUMNS = (("objects", "key_md5"), ("uploads", "key_md5"), ("uploads", "algorithm"), ("parts", "checksums"))
 
 
 class Shelf:
@@ -69,8 +74,8 @@ class Shelf:
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-16384"):
             self.connection.execute(f"PRAGMA {pragma}")
         self.connection.execute(_SCHEMA)
-        for table in ("objects", "uploads"):
-            self._add_column(table, "key_md5", "TEXT")
+        for table, column in _LATER_COLUMNS:
+            self._add_column(table, column)
         self.files.keep_only(self._named())
         self._readers: Counter[str] = Counter()
         self._doomed: set[str] = set()
@@ -121,11 +126,10 @@ class Shelf:
                 self.connection.execute("ROLLBACK")
             raise
 
-    def _add_column(self, table: str, name: str, kind: str) -> None:
-        # Folders of earlier versions have tables without it.
+    def _add_column(self, table: str, name: str) -> None:
         known = self.connection.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (table, name)).fetchone()
         if known is None:
-            self.connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
+            self.connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} TEXT")
 
     def _drop(self, segments: Iterable[Segment]) -> None:
         for segment in segments:

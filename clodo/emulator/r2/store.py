@@ -123,19 +123,22 @@ class Storage:
         told: Checksums = dict,
         limit: int = MAX_PART_BYTES,
         secret: CustomerKey | None = None,
-    ) -> tuple[Part, Mapping[str, str]]:
+    ) -> Part:
         """
-        Write a part of an upload from a stream; return it and its checksums.
+        Write a part of an upload from a stream.
 
         Raises:
             R2Refused: There is no such upload, it has another secret, a limit is passed, a checksum differs, or the
                 disk is full.
         """
         check_part_number(number)
-        raise_if_other_uploads((await self.uploads.find(bucket, key, upload_id)).key_md5, secret)
-        async with self._received(body, algorithms, told, limit, secret) as (draft, sums):
+        upload = await self.uploads.find(bucket, key, upload_id)
+        raise_if_other_uploads(upload.key_md5, secret)
+        wanted = {*algorithms, *((upload.algorithm,) if upload.algorithm else ())}
+        async with self._received(body, wanted, told, limit, secret) as (draft, sums):
             segments = await draft.keep()
-            return await self.uploads.put_part(bucket, key, upload_id, number, segments, sums["md5"]), sums
+            kept = {name: sums[name] for name in wanted}
+            return await self.uploads.put_part(bucket, key, upload_id, number, segments, sums["md5"], kept)
 
     @asynccontextmanager
     async def _received(

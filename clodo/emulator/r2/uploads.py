@@ -7,8 +7,10 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from clodo.emulator.r2.checksums import raise_if_different
 from clodo.emulator.r2.conditions import NO_CONDITIONS, Conditions
 from clodo.emulator.r2.counting import counted
 from clodo.emulator.r2.errors import (
@@ -33,15 +35,22 @@ from clodo.emulator.r2.limits import (
 )
 from clodo.emulator.r2.locks import raise_if_locked
 from clodo.emulator.r2.objects import Objects
+from clodo.emulator.r2.part_checksums import checksum_of
 from clodo.emulator.r2.records import Bucket, Description, Part, Segment, StoredObject, Upload, new_version
 from clodo.emulator.r2.shelf import Shelf, as_json, end_of, read_segments
 
 
 class NamedPart(NamedTuple):
-    """A part as it is named when an upload is completed."""
+    """
+    A part as it is named when an upload is completed.
+
+    Attributes:
+        checksums: Name to hex digits.
+    """
 
     number: int
     etag: str
+    checksums: Mapping[str, str] = MappingProxyType({})
 
 
 def check_part_number(number: int) -> int:
@@ -66,15 +75,17 @@ def chosen_parts(named: Sequence[NamedPart], uploaded: Mapping[int, Part]) -> li
         R2Refused: One is named twice (10048), none is named or one isn't there (10025), one that isn't the last is
             below 5 MiB (10011) or of another size than the first (10048).
     """
-    in_order = sorted(named)
+    in_order = sorted(named, key=lambda part: part.number)
     if not in_order:
         raise R2Refused(INVALID_PART)
     if any(earlier.number == later.number for earlier, later in pairwise(in_order)):
         raise R2Refused(REPEATED_PARTS)
     parts = []
-    for number, etag in in_order:
+    for number, etag, checksums in in_order:
         found = uploaded.get(number)
         if found is None or found.etag != etag:
+            raise R2Refused(INVALID_PART)
+        if any(found.checksums.get(name, value) != value for name, value in checksums.items()):
             raise R2Refused(INVALID_PART)
         parts.append(found)
     if any(part.size < MIN_PART_BYTES for part in parts[:-1]):
@@ -100,12 +111,22 @@ class Uploads:
         self._objects = objects
 
     @counted("CreateMultipartUpload")
-    async def create(self, bucket: Bucket, key: str, description: Description, *, key_md5: str | None = None) -> Upload:
+    async def create(
+        self,
+        bucket: Bucket,
+        key: str,
+        description: Description,
+        *,
+        key_md5: str | None = None,
+        algorithm: str | None = None,
+    ) -> Upload:
         """
         Begin an upload.
 
         Args:
             key_md5: Of the customer's key that its parts will be encrypted with.
+
+            algorithm: The checksum that the object will have.
 
         Raises:
             R2Refused: The key or the metadata can't be.
@@ -113,7 +134,7 @@ class Uploads:
         name = key_bytes(key)
         check_custom_metadata(description.custom)
         storage_class = check_storage_class(description.storage_class or bucket.storage_class)
-        made = Upload(secrets.token_urlsafe(96), key, int(self._shelf.now() * 1000), description, key_md5)
+        made = Upload(secrets.token_urlsafe(96), key, int(self._shelf.now() * 1000), description, key_md5, algorithm)
 
         def insert() -> None:
             connection = self._shelf.connection
@@ -121,8 +142,8 @@ class Uploads:
                 raise R2Refused(NO_SUCH_BUCKET)
             http, custom = as_json(dict(description.http)), as_json(dict(description.custom))
             connection.execute(
-                "INSERT INTO uploads VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
-                (made.id, bucket.number, name, made.created, http, custom, storage_class, key_md5),
+                "INSERT INTO uploads VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (made.id, bucket.number, name, made.created, http, custom, storage_class, key_md5, algorithm),
             )
 
         await self._shelf.call(insert)
@@ -140,7 +161,14 @@ class Uploads:
 
     @counted("UploadPart")
     async def put_part(
-        self, bucket: Bucket, key: str, upload_id: str, number: int, segments: Sequence[Segment], etag: str
+        self,
+        bucket: Bucket,
+        key: str,
+        upload_id: str,
+        number: int,
+        segments: Sequence[Segment],
+        etag: str,
+        checksums: Mapping[str, str],
     ) -> Part:
         """
         Make kept bytes a part, over the one that had its number; they are deleted if they can't be.
@@ -157,6 +185,7 @@ class Uploads:
             sum(segment.size for segment in segments),
             int(self._shelf.now() * 1000),
             tuple(segments),
+            checksums,
         )
         name = key_bytes(key)
 
@@ -167,8 +196,16 @@ class Uploads:
                 "SELECT segments FROM parts WHERE upload = ? AND number = ?", (upload_id, number)
             ).fetchone()
             connection.execute(
-                "INSERT OR REPLACE INTO parts VALUES(?, ?, ?, ?, ?, ?)",
-                (upload_id, number, etag, part.size, part.uploaded, as_json(part.segments)),
+                "INSERT OR REPLACE INTO parts VALUES(?, ?, ?, ?, ?, ?, ?)",
+                (
+                    upload_id,
+                    number,
+                    etag,
+                    part.size,
+                    part.uploaded,
+                    as_json(part.segments),
+                    as_json(dict(part.checksums)),
+                ),
             )
             return part, read_segments(before[0]) if before else ()
 
@@ -187,13 +224,17 @@ class Uploads:
         named: Sequence[NamedPart],
         *,
         conditions: Conditions = NO_CONDITIONS,
+        told: Mapping[str, str] | None = None,
     ) -> StoredObject:
         """
         Make the named parts an object and forget the others; no byte is copied.
 
+        Args:
+            told: What the sender says the checksum of the whole is, by algorithm, in hex.
+
         Raises:
-            R2Refused: The upload isn't there, the parts can't be an object, or a condition doesn't hold: then the
-                upload is gone, as R2's release notes of 2023-08-11 say.
+            R2Refused: The upload isn't there, the parts can't be an object or sum up to something else, or a
+                condition doesn't hold: then the upload is gone, as R2's release notes of 2023-08-11 say.
         """
         name = key_bytes(key)
 
@@ -201,6 +242,10 @@ class Uploads:
             upload = self._find(bucket, name, upload_id)
             uploaded = {part.number: part for part in self._parts(upload_id)}
             parts = chosen_parts(named, uploaded)
+            checksums = {upload.algorithm: checksum_of(upload.algorithm, parts)} if upload.algorithm else {}
+            for algorithm, value in (told or {}).items():
+                if algorithm in checksums:
+                    raise_if_different(algorithm, value, checksums[algorithm])
             before = self._objects.find(bucket, name)
             if not conditions.hold(before):
                 self._shelf.connection.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))
@@ -215,7 +260,7 @@ class Uploads:
                 uploaded=int(self._shelf.now() * 1000),
                 http=upload.description.http,
                 custom=upload.description.custom,
-                checksums={},
+                checksums=checksums,
                 storage_class=upload.description.storage_class or bucket.storage_class,
                 segments=segments,
                 key_md5=upload.key_md5,
@@ -289,7 +334,7 @@ class Uploads:
 
         def select() -> list[Upload]:
             rows = self._shelf.connection.execute(
-                "SELECT id, key, created, http, custom, storage_class, key_md5 FROM uploads"
+                "SELECT id, key, created, http, custom, storage_class, key_md5, algorithm FROM uploads"
                 " WHERE bucket = ? AND key >= ? AND (? IS NULL OR key < ?) ORDER BY key, id",
                 (bucket.number, prefix, end, end),
             )
@@ -299,7 +344,7 @@ class Uploads:
 
     def _find(self, bucket: Bucket, name: bytes, upload_id: str) -> Upload:
         row = self._shelf.connection.execute(
-            "SELECT id, key, created, http, custom, storage_class, key_md5 FROM uploads"
+            "SELECT id, key, created, http, custom, storage_class, key_md5, algorithm FROM uploads"
             " WHERE id = ? AND bucket = ? AND key = ?",
             (upload_id, bucket.number, name),
         ).fetchone()
@@ -309,15 +354,16 @@ class Uploads:
 
     def _parts(self, upload_id: str) -> list[Part]:
         rows = self._shelf.connection.execute(
-            "SELECT number, etag, size, uploaded, segments FROM parts WHERE upload = ? ORDER BY number", (upload_id,)
+            "SELECT number, etag, size, uploaded, segments, checksums FROM parts WHERE upload = ? ORDER BY number",
+            (upload_id,),
         )
         return [
-            Part(number, etag, size, uploaded, read_segments(segments))
-            for number, etag, size, uploaded, segments in rows
+            Part(number, etag, size, uploaded, read_segments(segments), json.loads(checksums or "{}"))
+            for number, etag, size, uploaded, segments, checksums in rows
         ]
 
 
 def _upload(row: tuple[Any, ...]) -> Upload:
-    upload_id, key, created, http, custom, storage_class, key_md5 = row
+    upload_id, key, created, http, custom, storage_class, key_md5, algorithm = row
     description = Description(json.loads(http), json.loads(custom), storage_class)
-    return Upload(upload_id, key.decode(), created, description, key_md5)
+    return Upload(upload_id, key.decode(), created, description, key_md5, algorithm)

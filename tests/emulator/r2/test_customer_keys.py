@@ -171,8 +171,13 @@ async def test_folders_of_earlier_versions_open(tmp_path: Path) -> None:
     await storage.receive(bucket, "k", body(b"x"), Description())
     await storage.close()
     old = apsw.Connection(str(tmp_path / "r2.sqlite"))
-    for table in ("objects", "uploads"):
-        old.execute(f"ALTER TABLE {table} DROP COLUMN key_md5")
+    for table, column in (
+        ("objects", "key_md5"),
+        ("uploads", "key_md5"),
+        ("uploads", "algorithm"),
+        ("parts", "checksums"),
+    ):
+        old.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     old.close()
 
     again = Storage(tmp_path)

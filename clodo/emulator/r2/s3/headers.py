@@ -114,6 +114,11 @@ def checksum_headers(checksums: Mapping[str, str]) -> dict[str, str]:
     return {f"x-amz-checksum-{name}": to_base64(digits) for name, digits in checksums.items() if name in S3_ALGORITHMS}
 
 
+def checksum_elements(checksums: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the checksums as S3's documents have them."""
+    return [(f"Checksum{name.upper()}", to_base64(text)) for name, text in checksums.items() if name in S3_ALGORITHMS]
+
+
 def overridden(headers: dict[str, str], query: Mapping[str, str]) -> dict[str, str]:
     """Return the headers with those that the query asks for instead (``response-content-type`` …)."""
     wanted = {name: query[f"response-{name}"] for name in _OVERRIDES if f"response-{name}" in query}

@@ -19,6 +19,7 @@ from clodo.emulator.r2.errors import (
 )
 from clodo.emulator.r2.limits import MAX_DELETE, MAX_PARTS, MAX_SINGLE_BYTES, key_bytes
 from clodo.emulator.r2.objects import OpenObject
+from clodo.emulator.r2.part_checksums import COMPOSITE, FULL_OBJECT
 from clodo.emulator.r2.ranges import Span
 from clodo.emulator.r2.records import Description, StoredObject, part_count_of
 from clodo.emulator.r2.s3.documents import Element, document, parse, text_of
@@ -181,6 +182,8 @@ async def _shown(request: S3Request, *, with_body: bool) -> Response:
     is_summed = request.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED"
     described = overridden(headers_of(opened.object), request.query)
     sums = checksum_headers(opened.object.checksums) if is_summed else {}
+    if sums:
+        sums["x-amz-checksum-type"] = COMPOSITE if any("-" in text for text in sums.values()) else FULL_OBJECT
     part: Span | None = None
     if "partNumber" in request.query:
         try:

@@ -170,14 +170,18 @@ class S3Request:
             raise R2Refused(INVALID_ARGUMENT.saying(f"The value of {name} must be a number of at least {low}."))
         return min(int(text), high)
 
-    async def document(self) -> bytes:
+    async def document(self, *, is_summed: bool = True) -> bytes:
         """
         Read the body, which is XML.
+
+        Args:
+            is_summed: Checksums in headers are of the body; else they are of something else.
 
         Raises:
             R2Refused: It is too large, or not what was signed or summed up.
         """
-        algorithms = {"md5", *self.payload.algorithms()}
+        told = self.payload.told if is_summed else dict
+        algorithms = {"md5", *(self.payload.algorithms() if is_summed else ())}
         sums = {name: new_hash(name) for name in algorithms}
         pieces: list[bytes] = []
         size = 0
@@ -188,6 +192,6 @@ class S3Request:
             pieces.append(piece)
             for summed in sums.values():
                 summed.update(piece)
-        for name, value in self.payload.told().items():
+        for name, value in told().items():
             raise_if_different(name, value, sums[name].hexdigest())
         return b"".join(pieces)
