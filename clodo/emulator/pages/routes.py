@@ -15,13 +15,15 @@ from clodo.emulator.pages.answers import shown_deployment, shown_domain, shown_p
 from clodo.emulator.pages.configuration import ENVIRONMENTS, INVALID_CONFIGURATION, merged
 from clodo.emulator.pages.deploying import INVALID_UPLOAD, Deploying
 from clodo.emulator.pages.directory import PagesDirectory
-from clodo.emulator.pages.names import check_project_name, check_text
+from clodo.emulator.pages.names import branch_alias, check_project_name, check_text
 from clodo.emulator.pages.store import Deployment, Project, Projects, default_settings
 from clodo.emulator.pages.tokens import UploadTokens
 from clodo.emulator.workers.limits import MAX_UPLOAD_BYTES
 from clodo.emulator.zones.store import Zones
 
 DEPLOYMENT_IS_LIVE = 8000034
+#: Assumed number.
+DEPLOYMENT_HAS_ALIAS = 8000035
 DOMAIN_NOT_FOUND = 8000021
 DOMAIN_EXISTS = 8000018
 
@@ -121,6 +123,9 @@ def routes(
         gone = deployment_of(request, project)
         if gone.id == project.canonical:
             raise ApiError(400, DEPLOYMENT_IS_LIVE, "Cannot delete the active production deployment of the project.")
+        if _has_alias(projects, project, gone) and request.query_params.get("force", "").lower() != "true":
+            message = "Cannot delete a deployment with an active alias without the parameter force."
+            raise ApiError(400, DEPLOYMENT_HAS_ALIAS, message)
         projects.delete_deployment(gone)
         refresh(project)
         return envelope(None)
@@ -207,6 +212,20 @@ def routes(
     ]
 
 
+def _has_alias(projects: Projects, project: Project, deployment: Deployment) -> bool:
+    """Say whether a branch's name leads to a deployment: to its newest preview that didn't fail."""
+    alias = branch_alias(deployment.branch)
+    shown = (
+        one
+        for one in projects.deployments(project, "preview")
+        if one.failure is None and branch_alias(one.branch) == alias
+    )
+    newest = next(shown, None)
+    return newest is not None and newest.id == deployment.id
+
+
 def _build_config(known: Any, changes: object) -> dict[str, Any]:
     given = changes if isinstance(changes, dict) else {}
-    return {key: given.get(key, known.get(key) or "") or "" for key in _BUILD_KEYS}
+    config: dict[str, Any] = {key: given.get(key, known.get(key) or "") or "" for key in _BUILD_KEYS}
+    caching = given.get("build_caching", known.get("build_caching"))
+    return config if caching is None else {**config, "build_caching": caching is True}

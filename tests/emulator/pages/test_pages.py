@@ -224,9 +224,23 @@ def test_deployments_are_listed_rolled_back_and_deleted(account: CloudAccount, s
     assert account.result("GET", f"/pages/projects/{site}")["canonical_deployment"]["id"] == retried["id"]
 
 
+def test_a_branch_loses_its_preview_only_by_force(account: CloudAccount, site: str) -> None:
+    """The preview that a branch's name leads to is deleted with `force` only, earlier ones as they are."""
+    earlier, newest = (deploy(account, site, {"/index.html": text}, branch="dev") for text in (b"1", b"2"))
+    where = f"/pages/projects/{site}/deployments"
+
+    assert account.refusal("DELETE", f"{where}/{newest['id']}") == (400, 8000035)
+    account.result("DELETE", f"{where}/{earlier['id']}")
+    account.result("DELETE", f"{where}/{newest['id']}?force=true")
+    assert account.result("GET", where) == []
+
+
 def test_projects_and_domains_are_kept(account: CloudAccount, site: str) -> None:
     """Names are checked, domains show the project, and what is deleted is gone."""
     deploy(account, site, {"/index.html": b"home"})
+    build = {"build_command": "make", "build_caching": True}
+    built = account.result("PATCH", f"/pages/projects/{site}", json={"build_config": build})["build_config"]
+    assert (built["build_command"], built["build_caching"], built["root_dir"]) == ("make", True, "")
     domain = f"www.{account.zone}"
 
     account.result("POST", f"/pages/projects/{site}/domains", json={"name": domain})
