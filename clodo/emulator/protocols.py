@@ -1,4 +1,4 @@
-"""What uvicorn lacks here: connections cut on purpose, bodies nobody asked for, and wrangler's unmasked frames."""
+"""What uvicorn lacks here: connections cut on purpose, bodies nobody asked for, old clients, and unmasked frames."""
 
 from __future__ import annotations
 
@@ -23,10 +23,23 @@ class ResettableHttp(HttpToolsProtocol):
         """Write head and body of an answer together."""
         super().connection_made(GatheringTransport(transport, self.loop))
 
+    _has_head = False
+
     def on_message_begin(self) -> None:
         """Put the function that resets the connection where the application finds it."""
         super().on_message_begin()
+        self._has_head = False
         self.scope["extensions"] = {RESET: self._reset}  # type: ignore[dict-item]
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header, but no trailer: whoever checked the headers has not seen it."""
+        if not self._has_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin the request."""
+        self._has_head = True
+        super().on_headers_complete()
 
     def _reset(self) -> None:
         # A linger time of zero makes close() send RST instead of FIN.
@@ -65,6 +78,37 @@ class UninvitedBodies:
             await send(message)
 
         await self._application(scope, receive_noting, send_closing)
+
+
+class WholeBodies:
+    """Answers clients of HTTP/1.0, such as ApacheBench, with a length: uvicorn sends them chunks."""
+
+    def __init__(self, application: ASGIApp) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["http_version"] != "1.0":
+            await self._application(scope, receive, send)
+            return
+        start: Message = {}
+        body = bytearray()
+
+        async def send_whole(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            body.extend(message.get("body", b""))
+            if message.get("more_body", False):
+                return
+            headers = [(name, value) for name, value in start["headers"] if name != b"transfer-encoding"]
+            if not any(name == b"content-length" for name, _ in headers):
+                headers.append((b"content-length", str(len(body)).encode()))
+            await send({**start, "headers": headers})
+            await send({"type": "http.response.body", "body": bytes(body)})
+
+        await self._application(scope, receive, send_whole)
 
 
 class TolerantWebSocket(WebSocketsSansIOProtocol):

@@ -24,7 +24,7 @@ from clodo.emulator.app import API_PREFIX, Cloud
 from clodo.emulator.clock import now
 from clodo.emulator.config import AccountKeys, CloudConfig
 from clodo.emulator.faults import MAX_REQUESTS, WINDOW_SECONDS, FaultRule
-from clodo.emulator.protocols import ResettableHttp, TolerantWebSocket, UninvitedBodies
+from clodo.emulator.protocols import ResettableHttp, TolerantWebSocket, UninvitedBodies, WholeBodies
 from clodo.emulator.runtime.ports import Disturbance
 from clodo.emulator.state import forget_state, held, write_state
 from clodo.errors import Failed, PortInUse
@@ -279,7 +279,7 @@ class _Served:
         self.url = self.cloud.url = self.edge_url + API_PREFIX
         self.server = _Server(
             uvicorn.Config(
-                UninvitedBodies(self.cloud),
+                UninvitedBodies(WholeBodies(self.cloud)),
                 http=ResettableHttp,
                 ws=TolerantWebSocket,
                 lifespan="off",

@@ -53,6 +53,8 @@ _NOBODY_LISTENS = frozenset((errno.ECONNREFUSED, errno.ENOENT))
 ORIGIN = "http://worker"
 #: kj's server closes a connection that was idle for 5 s; giving it up before avoids writing into one that is closing.
 KEEP_ALIVE_SECONDS = 3.0
+#: What may stand in no URL and workerd refuses there, as browsers write it.
+_ENCODED = {ord(character): f"%{ord(character):02X}" for character in '"<>`'}
 #: Cloudflare counts bytes, 128 KiB of them, and not fields.
 _MAXIMUM_HEADERS = 2**14
 #: What workerd writes for an exception; a Worker's own 500 always has other headers, `connection` is not its to set.
@@ -153,7 +155,7 @@ class Upstream:
 
             extra: To add to the response.
         """
-        sent = CIMultiDict((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
+        sent = CIMultiDict((name.decode("latin-1"), _text(value)) for name, value in headers)
         has_body = "content-length" in sent or any(name == b"transfer-encoding" for name, _ in scope["headers"])
         body = _Body(receive)
         data = body.chunks() if has_body and sent.get("content-length") != "0" else None
@@ -202,9 +204,7 @@ class Upstream:
     ) -> Outcome:
         """Join the WebSocket of *scope*, whose connect message was received, with one to the Worker."""
         sent = CIMultiDict(
-            (name.decode("latin-1"), value.decode("latin-1"))
-            for name, value in headers
-            if name not in _WEBSOCKET_HEADERS
+            (name.decode("latin-1"), _text(value)) for name, value in headers if name not in _WEBSOCKET_HEADERS
         )
         outcome = Outcome(Ending.ANSWERED)
         try:
@@ -292,11 +292,19 @@ async def refuse_websocket(
     await send({"type": "websocket.http.response.body", "body": body, "more_body": False})
 
 
+def _text(value: bytes) -> str:
+    """Read a header's value so that aiohttp, which writes UTF-8, sends the same bytes if they are that."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
 def target(scope: Scope, origin: str = ORIGIN) -> URL:
-    """Return the URL of *scope* with its path and query exactly as the client wrote them."""
+    """Return the URL of *scope* with its path and query as the client wrote them, in characters that workerd takes."""
     path = scope.get("raw_path") or scope["path"].encode()
     query = scope.get("query_string", b"")
-    text = path.decode("latin-1") + ("?" + query.decode("latin-1") if query else "")
+    text = (path + b"?" + query if query else path).decode("latin-1").translate(_ENCODED)
     return URL(origin + (text if text.startswith("/") else "/"), encoded=True)
 
 

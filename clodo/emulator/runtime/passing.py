@@ -106,6 +106,10 @@ def public_headers(scope: Scope, ray: str) -> Headers:
         for name, value in scope["headers"]
         if name not in HOP_BY_HOP and name not in _INTERNAL and name not in _EDGE_HEADERS
     ]
+    cookies = [value for name, value in kept if name == b"cookie"]
+    if len(cookies) > 1:
+        # They are the one field that isn't joined by commas (RFC 9113, 8.2.3).
+        kept = [*((name, value) for name, value in kept if name != b"cookie"), (b"cookie", b"; ".join(cookies))]
     return [
         *kept,
         (b"cf-connecting-ip", address),

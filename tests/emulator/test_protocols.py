@@ -1,0 +1,62 @@
+"""HTTP as odd clients speak it, at the port of a running cloud."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+import httpx
+
+from tests.fixtures.embedded_cloud import CloudAccount
+
+MIRROR = """export default { async fetch(request) {
+  if (request.url.endsWith("/stream")) {
+    return new Response(new Blob(["streamed"]).stream().pipeThrough(new TransformStream()));
+  }
+  const body = await request.text();
+  return Response.json({ url: request.url, body, headers: Object.fromEntries(request.headers) });
+} };"""
+
+
+def ask(account: CloudAccount, path: bytes, *headers: bytes, version: bytes = b"1.1", body: bytes = b"") -> bytes:
+    """Send a request as it is, and return all that comes."""
+    url = httpx.URL(account.cloud.edge_url)
+    head = [b"POST " + path + b" HTTP/" + version, b"Host: " + account.hostname("mirror").encode(), *headers]
+    with socket.create_connection((url.host, url.port or 80), timeout=20) as connection:
+        connection.sendall(b"\r\n".join([*head, b"Connection: close", b"", body]))
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    return answer
+
+
+def seen(answer: bytes) -> Any:
+    """Return what the Worker saw."""
+    return json.loads(answer.partition(b"\r\n\r\n")[2])
+
+
+def test_workers_see_requests_of_odd_clients(account: CloudAccount) -> None:
+    """Characters that no URL may have are encoded, UTF-8 in headers stays, cookies are joined, trailers left out."""
+    account.put_worker("mirror", MIRROR)
+
+    url = seen(ask(account, b'/<a>`?"=<{b}>'))["url"]
+    headers = seen(ask(account, b"/", "X-Name: é".encode(), b"X-Old: \xe9", b"Cookie: a=1", b"Cookie: b=2"))["headers"]
+    chunked = seen(
+        ask(account, b"/", b"Transfer-Encoding: chunked", body=b"4\r\nbody\r\n0\r\nX-Trailer: 1\r\nCookie: c=3\r\n\r\n")
+    )
+
+    assert url.endswith("/%3Ca%3E%60?%22=%3C{b}%3E")
+    assert (headers["x-name"], headers["x-old"], headers["cookie"]) == ("é", "é", "a=1; b=2")
+    assert (chunked["body"], {"x-trailer", "cookie"} & chunked["headers"].keys()) == ("body", set())
+
+
+def test_a_client_of_http_1_0_gets_no_chunks(account: CloudAccount) -> None:
+    """What is streamed arrives whole, with its length."""
+    account.put_worker("mirror", MIRROR)
+
+    head, _, body = ask(account, b"/stream", version=b"1.0").partition(b"\r\n\r\n")
+
+    assert body == b"streamed"
+    assert b"content-length: 8" in head.lower()
+    assert b"transfer-encoding" not in head.lower()
