@@ -357,7 +357,7 @@ class Cloud:
             *audit_routes.routes(self.accounts, self.audit),
             *zone_list_routes.routes(self.zones, self.accounts, self.directory.refresh_hosts),
             *setting_routes.routes(self.database, self.zones),
-            *cache.routes(self.zones),
+            *cache.routes(self.zones, self.runtime.cache),
             *certificates.routes(self.zones),
             *dnssec.routes(self.zones),
             *subscriptions.routes(self.zones, self.accounts),

@@ -57,6 +57,11 @@ class Cache:
         self._kept: OrderedDict[tuple[str, bytes, str], Cached] = OrderedDict()
         self._size = 0
 
+    def purge(self, account_id: str, fits: Callable[[str, Headers], bool]) -> None:
+        """Forget the responses of an account whose URL and headers *fits* takes."""
+        for key in [key for key, kept in self._kept.items() if key[0] == account_id and fits(key[2], kept.headers)]:
+            self._drop(key)
+
     async def serve(self, account_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one call of an account's Worker."""
         asked = dict(scope["headers"])

@@ -30,12 +30,12 @@ _R2_NOT_SERVED = 10001
 class Doors:
     """The ASGI application behind all sockets that workerd processes connect to for what streams."""
 
-    def __init__(self, runtime: Runtime, buckets: BucketBackend | None, secret: str) -> None:
+    def __init__(self, runtime: Runtime, buckets: BucketBackend | None, cache: Cache, secret: str) -> None:
         self._runtime = runtime
         self._buckets = buckets
         self._secret = secret.encode()
         self._outside = Upstream(None)
-        self._cache = Cache()
+        self._cache = cache
 
     async def close(self) -> None:
         """Close the connections to servers on this machine."""

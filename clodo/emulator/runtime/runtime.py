@@ -17,6 +17,7 @@ import structlog
 from clodo.emulator.runtime.alarms import Alarms, Owner
 from clodo.emulator.runtime.bindings.desk import Desk
 from clodo.emulator.runtime.bindings.server import BindingServer
+from clodo.emulator.runtime.caching import Cache
 from clodo.emulator.runtime.callees import Callees
 from clodo.emulator.runtime.config import RuntimeConfig
 from clodo.emulator.runtime.configuration import Backends, Callee, callees_of, clamp_date, objects_of
@@ -99,7 +100,9 @@ class Runtime:
         self._wanted: dict[tuple[str, str], dict[str, VersionSpec]] = {}
         self._secret = secrets.token_hex(32)
         self._background: set[asyncio.Task[None]] = set()
-        self._doors = Doors(self, buckets, self._secret)
+        #: What Workers keep with the Cache API.
+        self.cache = Cache()
+        self._doors = Doors(self, buckets, self.cache, self._secret)
         self._desk = BindingServer(
             Desk(
                 databases,

@@ -186,3 +186,37 @@ def test_a_cache_is_purged_of_what_is_named(account: CloudAccount) -> None:
         assert code(account.api.post(path, json=empty)) == (400, 1012)
     for odd in ({"tags": ["x"] * 101}, {"files": "x"}, {"hosts": [1]}):
         assert code(account.api.post(path, json=odd))[0] == 400
+
+
+KEEPS = """
+export default { async fetch(request) {
+  const url = new URL(request.url);
+  const at = (path) => new Request(`https://${url.searchParams.get("zone")}${path}`);
+  if (url.pathname === "/keep") {
+    for (const path of ["/a", "/b/1", "/b/2", "/tagged"]) {
+      const headers = { "cache-control": "max-age=60", "cache-tag": path === "/tagged" ? "One, two" : "other" };
+      await caches.default.put(at(path), new Response(path, { headers }));
+    }
+  }
+  const found = [];
+  for (const path of ["/a", "/b/1", "/b/2", "/tagged"]) if (await caches.default.match(at(path))) found.push(path);
+  return Response.json(found);
+} };"""
+
+
+def test_what_workers_keep_is_purged_too(account: CloudAccount) -> None:
+    """By URL, prefix, tag and host; of another zone nothing goes."""
+    account.put_worker("keeps", KEEPS)
+    host, path = account.hostname("keeps"), f"/zones/{account.zone_id}/purge_cache"
+
+    def left(body: dict[str, Any]) -> list[str]:
+        account.visit(host, f"/keep?zone={account.zone}")
+        assert account.api.post(path, json=body).status_code == 200
+        found: list[str] = account.visit(host, f"/?zone={account.zone}").json()
+        return found
+
+    assert left({"files": [f"https://{account.zone}/a"]}) == ["/b/1", "/b/2", "/tagged"]
+    assert left({"prefixes": [f"{account.zone}/b"]}) == ["/a", "/tagged"]
+    assert left({"tags": ["TWO"]}) == ["/a", "/b/1", "/b/2"]
+    assert left({"hosts": ["other.example"]}) == ["/a", "/b/1", "/b/2", "/tagged"]
+    assert left({"purge_everything": True}) == []
