@@ -37,12 +37,17 @@ def test_classes_are_added_renamed_and_deleted() -> None:
         {"deleted_classes": ["Gone"]},
         {"new_classes": "Room"},
         {"transferred_classes": [{"from": "A", "from_script": "b", "to": "C"}]},
+        {"transferred_classes": [{"from": "Hall", "from_script": "other", "to": "Room"}]},
+        {"transferred_classes": [{"from": "Hall", "from_script": "other", "to": f"C{n}"} for n in range(2)]},
+        {"transferred_classes": [{"from": "Hall"}]},
+        {"transferred_classes": "Hall"},
     ],
 )
 def test_impossible_steps_are_refused(step: dict[str, Any]) -> None:
-    """A class can't be added twice, nor renamed or deleted when it isn't there."""
+    """A class can't be added twice, nor renamed, transferred or deleted when it isn't there."""
+    hall = ObjectClass("b" * 32, "Hall", True)
     with pytest.raises(ApiError):
-        migrated([ROOM], {"steps": [step]})
+        migrated([ROOM], {"steps": [step]}, lambda script: [hall] if script == "other" else [])
 
 
 def test_migrations_for_another_state_are_refused() -> None:

@@ -16,6 +16,7 @@ from clodo.emulator.runtime.config import RuntimeConfig
 from clodo.emulator.runtime.configuration import OBJECTS_ENTRYPOINT, Backends, empty, probing, serving
 from clodo.emulator.runtime.control import ask
 from clodo.emulator.runtime.exports import Exports, content_key, listeners_of, read_exports, refusal
+from clodo.emulator.runtime.moving import folder_of
 from clodo.emulator.runtime.ports import ScriptInvalid, VersionSpec, WorkerdUnavailable
 from clodo.emulator.runtime.processes import Nursery, StartFailed, Workerd
 
@@ -59,7 +60,7 @@ class Launcher:
 
     def objects_folder(self, account_id: str, script: str) -> Path:
         """Return where the Durable Objects of a script keep their data."""
-        return self._config.data / "objects" / account_id / script
+        return folder_of(self._config.data / "objects", account_id, script)
 
     async def startup_ms(self, exports: Exports) -> int:
         """

@@ -28,6 +28,7 @@ from clodo.emulator.runtime.housekeeping import is_runaway, is_superfluous
 from clodo.emulator.runtime.instances import EntrypointMissing, Instance, Key, Lease, Version, key_of
 from clodo.emulator.runtime.launching import Launcher
 from clodo.emulator.runtime.listening import Listener
+from clodo.emulator.runtime.moving import move
 from clodo.emulator.runtime.orders import Orders
 from clodo.emulator.runtime.ports import (
     BucketBackend,
@@ -371,6 +372,35 @@ class Runtime:
         self.disturbances.forget(account_id, script)
         folder = self._launcher.objects_folder(account_id, script)
         await asyncio.get_running_loop().run_in_executor(None, lambda: shutil.rmtree(folder, ignore_errors=True))
+
+    async def move_objects(
+        self, account_id: str, target: str, moves: Mapping[str, str], change: Callable[[], None]
+    ) -> None:
+        """
+        Give Durable Objects with all that they keep to another script.
+
+        Args:
+            moves: The keys of their storage, each with the script that has had it.
+
+            change: Makes the directory say so; called when nobody runs or reaches them any more.
+        """
+        scripts = {target, *moves.values()}
+        while reaching := [
+            instance
+            for instance in self._instances.values()
+            if instance.key[0] == account_id
+            and (instance.key[1] in scripts or {script for _, script, _ in objects_of(instance.specs)} & scripts)
+        ]:
+            await asyncio.gather(*(self._discard(instance) for instance in reaching))
+        # Nothing is awaited from here on, so that nobody starts in between.
+        change()
+        for key in [key for key in self._versions if key[0] == account_id]:
+            del self._versions[key]
+        for script in scripts:
+            self._wanted.pop((account_id, script), None)
+        for unique_key, script in moves.items():
+            move(self.config.data / "objects", unique_key, (account_id, script), (account_id, target))
+        self._launcher.with_objects.add((account_id, target))
 
     async def _end(self, instance: Instance, grace: timedelta) -> None:
         await instance.drain(grace)

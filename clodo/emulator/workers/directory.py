@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from clodo.emulator.accounts.store import Accounts
 from clodo.emulator.blobs import Blobs
@@ -89,6 +89,10 @@ class WorkerDirectory:
         self._traffic[key] = current.traffic
         if self.propagation_seconds and before != current.traffic:
             self._before[key] = self._clock() + self.propagation_seconds, before or ()
+
+    def forget_specs(self, account_id: str) -> None:
+        """Compose anew what the account's versions need: a class that one of them is bound to has moved."""
+        self._specs = {key: spec for key, spec in self._specs.items() if spec.account_id != account_id}
 
     def propagate_after(self, seconds: float) -> None:
         """Let deployments take so long from now on until visitors get them; with 0, those under way arrive at once."""
@@ -205,7 +209,7 @@ class WorkerDirectory:
             ),
             compatibility_date=content.compatibility_date,
             compatibility_flags=tuple(content.compatibility_flags),
-            bindings=tuple(content.bindings),
+            bindings=tuple(self._led(script, binding) for binding in content.bindings),
             assets=None
             if assets is None
             else Assets(
@@ -218,6 +222,14 @@ class WorkerDirectory:
             message=message,
             created_on=created_on,
         )
+
+    def _led(self, script: Script, binding: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a binding as it leads now: to the Worker that a Durable Object class was given to."""
+        if binding["type"] != "durable_object_namespace":
+            return binding
+        owner = binding.get("script_name") or script.name
+        given = self._scripts.given_to(script.account_id, owner, binding["class_name"])
+        return binding if given is None else {**binding, "script_name": given[0], "class_name": given[1]}
 
     def preview_suffix(self, script: Script) -> str | None:
         """Return what follows a version's digits in its preview hostname; None without a workers.dev subdomain."""

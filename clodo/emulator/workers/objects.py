@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,15 @@ class ObjectClass:
     uses_sqlite: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A class that comes from another Worker of the account, with its namespace and what its objects keep."""
+
+    from_script: str
+    from_class: str
+    to_class: str
+
+
 def steps_of(migrations: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the steps, whether there is a list of them or the one step stands in the object itself."""
     steps = migrations.get("steps")
@@ -55,17 +64,57 @@ def raise_if_tag_differs(migrations: Mapping[str, Any], current_tag: str | None)
         )
 
 
-def migrated(classes: Sequence[ObjectClass], migrations: Mapping[str, Any]) -> list[ObjectClass]:
+def transfers_in(migrations: Mapping[str, Any]) -> list[Transfer]:
+    """
+    Return what *migrations* take from other Workers.
+
+    Raises:
+        ApiError: A transfer lacks where from or where to.
+    """
+    found: list[Transfer] = []
+    for step in steps_of(migrations):
+        changes = step.get("transferred_classes") or []
+        for change in changes if isinstance(changes, list) else [None]:
+            words = [change.get(key) for key in ("from_script", "from", "to")] if isinstance(change, dict) else []
+            names = [word for word in words if isinstance(word, str) and word]
+            if len(names) != 3:
+                raise ApiError(
+                    400, BAD_MIGRATION, "migrations: transferred_classes must be a list of {from, from_script, to}"
+                )
+            found.append(Transfer(*names))
+    return found
+
+
+def migrated(
+    classes: Sequence[ObjectClass],
+    migrations: Mapping[str, Any],
+    of_script: Callable[[str], Sequence[ObjectClass]] = lambda script: (),
+) -> list[ObjectClass]:
     """
     Return the classes that there are after *migrations*.
+
+    Args:
+        of_script: Returns the classes of another Worker, which may be transferred from there.
 
     Raises:
         ApiError: A step names a class that isn't there, or adds one that is.
     """
     by_name = {known.name: known for known in classes}
     for step in steps_of(migrations):
-        if step.get("transferred_classes"):
-            raise ApiError(400, BAD_MIGRATION, "transferred_classes migrations are not served by the embedded cloud.")
+        for transfer in transfers_in({"steps": [step]}):
+            known = {found.name: found for found in of_script(transfer.from_script)}.get(transfer.from_class)
+            if known is None or any(known.id == other.id for other in by_name.values()):
+                raise ApiError(
+                    400,
+                    CLASS_UNKNOWN,
+                    f"Cannot apply transferred_classes migration to non-existent class '{transfer.from_class}' of"
+                    f" script '{transfer.from_script}'.",
+                )
+            if transfer.to_class in by_name:
+                raise ApiError(
+                    400, CLASS_EXISTS, f"Cannot transfer to class '{transfer.to_class}', which exists already."
+                )
+            by_name[transfer.to_class] = replace(known, name=transfer.to_class)
         for kind in ("new_classes", "new_sqlite_classes"):
             for name in _names(step, kind):
                 if name in by_name:

@@ -8,7 +8,9 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from clodo.emulator.blobs import Blobs
@@ -32,7 +34,7 @@ from clodo.emulator.workers.consumers import raise_if_handler_missing
 from clodo.emulator.workers.directory import WorkerDirectory
 from clodo.emulator.workers.exports import classes_from_exports
 from clodo.emulator.workers.limits import MAX_VERSIONS_IN_DEPLOYMENT
-from clodo.emulator.workers.objects import ObjectClass, migrated, raise_if_tag_differs
+from clodo.emulator.workers.objects import ObjectClass, Transfer, migrated, raise_if_tag_differs, transfers_in
 from clodo.emulator.workers.store import Content, Deployment, Script, Scripts, Version
 from clodo.emulator.workers.upload import INVALID_SCRIPT, Upload
 
@@ -150,15 +152,19 @@ class Publisher:
     ) -> tuple[Script, Version]:
         """Upload and deploy in one call; makes the Worker if it isn't there. Applies migrations."""
         self.raise_if_name_invalid(name)
-        async with self._locks[account_id, name]:
+        migrations = upload.metadata.get("migrations") or {}
+        transfers = transfers_in(migrations)
+        async with AsyncExitStack() as stack:
+            # In one order, so that two Workers that take classes from each other don't wait for each other.
+            for locked in sorted({name, *(transfer.from_script for transfer in transfers)}):
+                await stack.enter_async_context(self._locks[account_id, locked])
             known = self._scripts.get(account_id, name)
             # A Worker that isn't there yet is made with its first version or not at all.
             script = known or Script("", account_id, name, "", "", author.source, {}, None, False, False)
             before = self._scripts.object_classes(known) if known else []
-            migrations = upload.metadata.get("migrations") or {}
             if migrations:
                 raise_if_tag_differs(migrations, script.migration_tag)
-            classes = migrated(before, migrations)
+            classes = migrated(before, migrations, lambda other: self._object_classes(account_id, other))
             classes = classes_from_exports(classes, upload.metadata.get("exports") or {})
             content = self._content(script if known else None, script, upload, strict=strict, classes=classes)
             annotations = annotations_from(upload.metadata.get("annotations"), triggered_by="upload")
@@ -168,28 +174,78 @@ class Publisher:
             if known is not None and self._scripts.is_consumer(known):
                 raise_if_handler_missing(draft.content)
             await self._started(self._spec(script, draft, classes, annotations))
-            with self._database.transaction():
-                if known is None:
-                    script = self._scripts.create(account_id, name, source=author.source)
-                version = self._store(script, draft, author, annotations, classes)
-                tag = migrations.get("new_tag") or script.migration_tag
-                self._scripts.set_object_classes(script, classes, tag)
-                settings = {key: upload.metadata[key] for key in SCRIPT_SETTINGS if key in upload.metadata}
-                if settings:
-                    script = self._scripts.set_settings(script, settings)
-                self._scripts.add_deployment(
-                    script,
-                    ((version.id, 100.0),),
-                    author=author.identity,
-                    source=author.source,
-                    annotations={
-                        "workers/message": AUTOMATIC,
-                        "workers/triggered_by": "upload",
-                        **_message(annotations),
-                    },
-                )
+            keep = partial(self._keep, known, script, upload, author, draft, annotations, classes)
+            if transfers:
+                version = await self._transferred(account_id, name, transfers, keep)
+            else:
+                version = keep()
+            script = self.existing(account_id, name)
             await self._went_live(script)
-            return self.existing(account_id, name), version
+            for other in {transfer.from_script for transfer in transfers}:
+                await self._runtime.deployed(account_id, other)
+            return script, version
+
+    def _keep(
+        self,
+        known: Script | None,
+        script: Script,
+        upload: Upload,
+        author: Author,
+        draft: _Draft,
+        annotations: Mapping[str, str],
+        classes: Sequence[ObjectClass],
+    ) -> Version:
+        """Store an upload as the version that is live from now on."""
+        account_id, name, metadata = script.account_id, script.name, upload.metadata
+        with self._database.transaction():
+            if known is None:
+                script = self._scripts.create(account_id, name, source=author.source)
+            version = self._store(script, draft, author, annotations, classes)
+            tag = (metadata.get("migrations") or {}).get("new_tag") or script.migration_tag
+            self._scripts.set_object_classes(script, classes, tag)
+            settings = {key: metadata[key] for key in SCRIPT_SETTINGS if key in metadata}
+            if settings:
+                script = self._scripts.set_settings(script, settings)
+            self._scripts.add_deployment(
+                script,
+                ((version.id, 100.0),),
+                author=author.identity,
+                source=author.source,
+                annotations={
+                    "workers/message": AUTOMATIC,
+                    "workers/triggered_by": "upload",
+                    **_message(annotations),
+                },
+            )
+        return version
+
+    async def _transferred(
+        self, account_id: str, name: str, transfers: Sequence[Transfer], keep: Callable[[], Version]
+    ) -> Version:
+        """Store an upload that takes Durable Object classes from other Workers, with all that their objects keep."""
+        given = [
+            (self.existing(account_id, transfer.from_script), known)
+            for transfer in transfers
+            for known in self._object_classes(account_id, transfer.from_script)
+            if known.name == transfer.from_class
+        ]
+        kept: list[Version] = []
+
+        def change() -> None:
+            with self._database.transaction():
+                for source, known in given:
+                    self._scripts.give_away(source, known)
+                kept.append(keep())
+            self._directory.forget_specs(account_id)
+            for script in {name, *(source.name for source, _ in given)}:
+                self._directory.refresh(account_id, script)
+
+        await self._runtime.move_objects(account_id, name, {known.id: source.name for source, known in given}, change)
+        return kept[0]
+
+    def _object_classes(self, account_id: str, name: str) -> list[ObjectClass]:
+        script = self._scripts.get(account_id, name)
+        return [] if script is None else self._scripts.object_classes(script)
 
     async def upload_version(
         self, account_id: str, name: str, upload: Upload, author: Author, *, strict: bool

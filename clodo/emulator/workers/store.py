@@ -14,6 +14,15 @@ from clodo.emulator.workers.bindings import Binding
 from clodo.emulator.workers.limits import MAX_DEPLOYABLE_VERSIONS
 from clodo.emulator.workers.objects import ObjectClass
 
+_SCHEMA = (
+    """
+    CREATE TABLE object_transfers(
+        account_id TEXT NOT NULL, script TEXT NOT NULL, class TEXT NOT NULL, namespace_id TEXT NOT NULL,
+        PRIMARY KEY(account_id, script, class)
+    ) WITHOUT ROWID
+    """,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Script:
@@ -129,6 +138,7 @@ class Scripts:
     """
 
     def __init__(self, database: Database) -> None:
+        database.upgrade("scripts", _SCHEMA)
         self._database = database
         self._versions: dict[str, Version] = {}
 
@@ -245,6 +255,38 @@ class Scripts:
                     },
                 )
             self._database.run("UPDATE scripts SET migration_tag = ? WHERE id = ?", (tag, script.id))
+
+    def give_away(self, script: Script, known: ObjectClass) -> None:
+        """Take a class from a Worker, before another has it; who is bound to it here is led there from now on."""
+        self._database.run("DELETE FROM object_namespaces WHERE id = ?", (known.id,))
+        row: Row = {
+            "account_id": script.account_id,
+            "script": script.name,
+            "class": known.name,
+            "namespace_id": known.id,
+        }
+        self._database.insert("object_transfers", row, replace=True)
+
+    def owners_of_classes(self) -> dict[str, tuple[str, str]]:
+        """Return account and Worker of each Durable Object class's namespace."""
+        rows = self._database.rows(
+            "SELECT own.id, scripts.account_id, scripts.name FROM object_namespaces AS own"
+            " JOIN scripts ON scripts.id = own.script_id"
+        )
+        return {row["id"]: (row["account_id"], row["name"]) for row in rows}
+
+    def given_to(self, account_id: str, script: str, class_name: str) -> tuple[str, str] | None:
+        """Return the Worker and class that a class was given to; None if it never was, or there is one again."""
+        row = self._database.row(
+            "SELECT scripts.name, now.class FROM object_transfers AS given"
+            " JOIN object_namespaces AS now ON now.id = given.namespace_id"
+            " JOIN scripts ON scripts.id = now.script_id"
+            " WHERE given.account_id = ? AND given.script = ? AND given.class = ? AND NOT EXISTS ("
+            "  SELECT 1 FROM object_namespaces AS own JOIN scripts AS owner ON owner.id = own.script_id"
+            "  WHERE owner.account_id = given.account_id AND owner.name = given.script AND own.class = given.class)",
+            (account_id, script, class_name),
+        )
+        return None if row is None else (row["name"], row["class"])
 
     # --- versions
 
