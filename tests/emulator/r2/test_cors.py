@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import httpx
+import obstore
 import pytest
 from obstore.store import S3Store
 
@@ -102,6 +104,17 @@ def test_answers_carry_headers_for_the_origin(url: str, s3: httpx.Client) -> Non
     assert told(s3.get("/things/k", headers={"origin": "https://other.example"})) == {}
     assert told(s3.get("/things/k")) == {}
     assert told(s3.delete("/things/k", headers={"origin": ORIGIN})) == {}
+
+
+def test_a_presigned_url_without_an_account_has_rules_too(account: CloudAccount, url: str, keys: Keys) -> None:
+    """A preflight for a URL at the root is for the account of whoever signed the URL."""
+    rooted = Keys(account.cloud.edge_url, keys.access_key, keys.secret).store("things")
+    presigned = obstore.sign(rooted, "PUT", "k", timedelta(minutes=5))
+
+    assert preflight(presigned).status_code == 204
+    assert preflight(presigned.replace(keys.access_key, "f" * 32)).status_code == 403
+    put = httpx.put(presigned, content=b"x", headers={"origin": ORIGIN}, trust_env=False)
+    assert (put.status_code, put.headers["access-control-allow-origin"]) == (200, ORIGIN)
 
 
 def test_public_buckets_have_cors_too(account: CloudAccount, s3: httpx.Client, store: S3Store) -> None:

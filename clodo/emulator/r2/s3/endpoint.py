@@ -68,9 +68,7 @@ class S3Endpoint:
 
     def _rules(self, request: Request) -> Rules:
         try:
-            address = request.scope.get(_ADDRESS) or address_of(
-                _host(_headers(request.scope)), _raw_path(request.scope)
-            )
+            address = request.scope.get(_ADDRESS) or self._address_asked_about(request.scope)
             if address is None or not address.bucket:
                 return ()
             bucket = self._storage.buckets.find(address.account_id, address.bucket, address.jurisdiction)
@@ -78,6 +76,16 @@ class S3Endpoint:
             return ()
         rules: Rules = bucket.settings.get("cors", ())
         return rules
+
+    def _address_asked_about(self, scope: Scope) -> Address | None:
+        path = _raw_path(scope)
+        address = address_of(_host(_headers(scope)), path)
+        if address is not None:
+            return address
+        # Of a preflight for a presigned URL nothing is known but who signed that.
+        credential = dict(query_pairs(scope["query_string"].decode("latin-1"))).get("X-Amz-Credential", "")
+        caller, _ = self._holder(credential.partition("/")[0])
+        return None if caller is None else _address_of_signer(caller, path)
 
     async def _answer(self, request: Request) -> Response:
         scope = request.scope
