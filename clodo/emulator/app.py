@@ -99,7 +99,7 @@ from clodo.emulator.workers.directory import WorkerDirectory
 from clodo.emulator.workers.dispatch import DispatchNamespaces, owner_of
 from clodo.emulator.workers.publishing import Publisher
 from clodo.emulator.workers.store import Scripts
-from clodo.emulator.zones import cache, certificates, dnssec, setting_routes, subscriptions
+from clodo.emulator.zones import cache, certificates, dns_settings, dnssec, setting_routes, subscriptions
 from clodo.emulator.zones import routes as zone_list_routes
 from clodo.emulator.zones.store import Zones
 
@@ -361,6 +361,7 @@ class Cloud:
             *setting_routes.routes(self.database, self.zones),
             *cache.routes(self.zones, self.runtime.cache),
             *certificates.routes(self.zones),
+            *dns_settings.routes(self.zones),
             *dnssec.routes(self.zones),
             *subscriptions.routes(self.zones, self.accounts),
             *dns_routes(self.database, self.zones, self.records),

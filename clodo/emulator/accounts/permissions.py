@@ -92,6 +92,7 @@ TABLE: tuple[Row, ...] = (
     Row("/accounts", Level.NONE),
     Row("/graphql", Level.ANY_ACCOUNT, ("Account Analytics", "Analytics"), only_reads=True),
     Row("/zones/*/dns_records", Level.ZONE, ("DNS",)),
+    Row("/zones/*/dns_settings", Level.ZONE, ("DNS",)),
     Row("/zones/*/dnssec", Level.ZONE, ("DNS",)),
     Row("/zones/*/purge_cache", Level.ZONE, also=("Cache Purge",)),
     Row("/zones/*/workers", Level.ZONE, ("Workers Routes",)),

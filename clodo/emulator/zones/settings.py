@@ -2,9 +2,9 @@
 Settings of zones: which there are, their values, and what each is when nobody changed it.
 
 Source:
-    Which there are, and their kinds of values: a recorded ``GET /zones/{id}/settings``; choices are those of the
-    SDK's types; defaults are those that https://developers.cloudflare.com/api/resources/zones/subresources/settings/
-    tells, and otherwise as recorded.
+    Which there are, and their kinds of values: a recorded ``GET /zones/{id}/settings``, and the SDK's types for those
+    that came later; choices are those of the SDK's types; defaults are those that
+    https://developers.cloudflare.com/api/resources/zones/subresources/settings/ tells, and otherwise as recorded.
 """
 
 from __future__ import annotations
@@ -58,20 +58,38 @@ SETTINGS: Mapping[str, Setting] = {
     "always_online": Setting("on"),
     "always_use_https": Setting("off"),
     "automatic_https_rewrites": Setting("on"),
+    "automatic_platform_optimization": Setting(
+        {
+            "cache_by_device_type": False,
+            "cf": False,
+            "enabled": False,
+            "hostnames": [],
+            "wordpress": False,
+            "wp_plugin": False,
+        },
+        (),
+    ),
     "brotli": Setting("on"),
     "browser_cache_ttl": Setting(14400, (*_SECONDS, *_DAYS)),
     "browser_check": Setting("on"),
     "cache_level": Setting("aggressive", ("aggressive", "basic", "simplified")),
     "challenge_ttl": Setting(1800, (300, 900, 1800, 2700, 3600, 7200, 10800, 14400, 28800, 57600, 86400, 604800)),
+    "china_network_enabled": Setting("off", is_editable=False),
     "ciphers": Setting([], ()),
     "cname_flattening": Setting("flatten_at_root", ("flatten_at_root", "flatten_all")),
+    "content_converter": Setting("off"),
     "development_mode": Setting("off"),
+    "early_hints": Setting("off"),
+    "ech": Setting("on"),
     "edge_cache_ttl": Setting(7200, (*_SECONDS, *_DAYS)),
     "email_obfuscation": Setting("on"),
     "filter_logs_to_cloudflare": Setting("off"),
+    "fonts": Setting("off"),
+    "h2_prioritization": Setting("off", ("on", "off", "custom")),
     "hotlink_protection": Setting("off"),
     "http2": Setting("on"),
     "http3": Setting("on"),
+    "image_resizing": Setting("off", ("on", "off", "open")),
     "ip_geolocation": Setting("on"),
     "ipv6": Setting("on"),
     "log_to_cloudflare": Setting("on"),
@@ -80,14 +98,19 @@ SETTINGS: Mapping[str, Setting] = {
     "minify": Setting({"js": "off", "css": "off", "html": "off"}, ()),
     "mirage": Setting("off"),
     "mobile_redirect": Setting({"status": "off", "mobile_subdomain": None, "strip_uri": False}, ()),
+    "nel": Setting({"enabled": True}, ()),
     "opportunistic_encryption": Setting("on"),
     "opportunistic_onion": Setting("on"),
     "orange_to_orange": Setting("off"),
     "origin_error_page_pass_thru": Setting("off"),
+    "origin_max_http_version": Setting("2", ("1", "2")),
     "polish": Setting("off", ("off", "lossless", "lossy")),
     "prefetch_preload": Setting("off"),
     "privacy_pass": Setting("on"),
+    # Enterprise plans may change it.
+    "proxy_read_timeout": Setting(100, (), is_editable=False),
     "pseudo_ipv4": Setting("off", ("off", "add_header", "overwrite_header")),
+    "replace_insecure_js": Setting("on"),
     "response_buffering": Setting("off"),
     "rocket_loader": Setting("off"),
     "security_header": Setting(
@@ -104,11 +127,14 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "security_level": Setting("medium", ("off", "essentially_off", "low", "medium", "high", "under_attack")),
     "server_side_exclude": Setting("on"),
+    "sha1_support": Setting("off", is_editable=False),
     "sort_query_string_for_cache": Setting("off"),
+    "speed_brain": Setting("on"),
     "ssl": Setting("full", ("off", "flexible", "full", "strict")),
     "tls_1_2_only": Setting("off"),
     "tls_1_3": Setting("on", ("on", "off", "zrt")),
     "tls_client_auth": Setting("off"),
+    "transformations": Setting("off", ("on", "off", "open")),
     "true_client_ip_header": Setting("off"),
     "visitor_ip": Setting("on"),
     "waf": Setting("off"),

@@ -99,6 +99,10 @@ def test_settings_are_read_and_changed(account: CloudAccount) -> None:
     failed = account.api.patch(path, json={"items": [{"id": "brotli", "value": "off"}, {"id": "ssl", "value": "best"}]})
     values = {entry["id"]: entry["value"] for entry in account.api.get(path).json()["result"]}
 
+    later = {"early_hints": "on", "speed_brain": "off", "h2_prioritization": "custom", "nel": {"enabled": False}}
+    for setting, value in later.items():
+        assert account.api.patch(f"{path}/{setting}", json={"value": value}).json()["result"]["value"] == value
+    assert code(account.api.patch(f"{path}/proxy_read_timeout", json={"value": 200})) == (400, 1007)
     assert (before["value"], before["modified_on"], before["editable"]) == ("full", None, True)
     assert (changed["value"], changed["modified_on"] is not None) == ("strict", True)
     assert [entry["value"] for entry in many] == ["on", "1.2"]
@@ -220,3 +224,26 @@ def test_what_workers_keep_is_purged_too(account: CloudAccount) -> None:
     assert left({"tags": ["TWO"]}) == ["/a", "/b/1", "/b/2"]
     assert left({"hosts": ["other.example"]}) == ["/a", "/b/1", "/b/2", "/tagged"]
     assert left({"purge_everything": True}) == []
+
+
+def test_dns_settings_are_kept_by_zone(account: CloudAccount) -> None:
+    """A change says only what changes, also inside; what can't be is refused and changes nothing."""
+    path = f"/zones/{account.zone_id}/dns_settings"
+    before = account.api.get(path).json()["result"]
+    changed = account.api.patch(path, json={"flatten_all_cnames": True, "soa": {"ttl": 600}}).json()["result"]
+
+    assert (before["flatten_all_cnames"], before["nameservers"], before["zone_mode"]) == (
+        *(False, {"type": "cloudflare.standard"}),
+        "standard",
+    )
+    assert (changed["flatten_all_cnames"], changed["soa"]) == (True, {**before["soa"], "ttl": 600})
+    odd_ones = (
+        {"zone_mode": "odd"},
+        {"ns_ttl": 1},
+        {"multi_provider": "yes"},
+        {"soa": []},
+        {"nameservers": {"type": 1}},
+    )
+    for odd in odd_ones:
+        assert code(account.api.patch(path, json=odd))[0] == 400, odd
+    assert account.api.get(path).json()["result"] == changed
