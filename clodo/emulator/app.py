@@ -75,7 +75,7 @@ from clodo.emulator.r2.s3.faults import S3_DIALECT
 from clodo.emulator.r2.setting_routes import routes as bucket_setting_routes
 from clodo.emulator.r2.store import Storage
 from clodo.emulator.runtime.config import RuntimeConfig
-from clodo.emulator.runtime.moving import settle
+from clodo.emulator.runtime.kept_objects import settle
 from clodo.emulator.runtime.points import Points
 from clodo.emulator.runtime.ports import Backlog
 from clodo.emulator.runtime.router import RouterApp
@@ -193,7 +193,8 @@ class Cloud:
         self.deliveries = Deliveries(self.queues, self.messages, self._consume, unix_milliseconds)
         self.producing = Producing(self.queues, self.messages, unix_milliseconds, self.deliveries.wake)
         self.subscriptions = Subscriptions(self.database, self.queues, self.producing)
-        settle(config.data / "runtime" / "objects", self.scripts.owners_of_classes())
+        self._kept_objects = config.data / "runtime" / "objects"
+        settle(self._kept_objects, self.scripts.owners_of_classes())
         self.directory = WorkerDirectory(self.scripts, self.accounts, self.zones, self.blobs)
         self.projects = Projects(self.database)
         self._site_blobs = Blobs(config.data / "pages")
@@ -338,7 +339,7 @@ class Cloud:
             *versions.routes(self.scripts, self.publisher),
             *triggers.account_routes(self.scripts, self.publisher, self.accounts, self.zones, self.directory),
             *domains.routes(self.scripts, self.publisher, self.zones, self.records, self.directory),
-            *services.routes(self.scripts, self.publisher, self.zones),
+            *services.routes(self.scripts, self.publisher, self.zones, self._kept_objects),
             *new_workers.routes(self.scripts, self.publisher, self.directory, self.blobs),
             *account_settings.routes(self.database),
             *self.tails.routes(),

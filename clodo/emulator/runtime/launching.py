@@ -16,7 +16,7 @@ from clodo.emulator.runtime.config import RuntimeConfig
 from clodo.emulator.runtime.configuration import OBJECTS_ENTRYPOINT, Backends, empty, probing, serving
 from clodo.emulator.runtime.control import ask
 from clodo.emulator.runtime.exports import Exports, content_key, listeners_of, read_exports, refusal
-from clodo.emulator.runtime.moving import folder_of
+from clodo.emulator.runtime.kept_objects import folder_of
 from clodo.emulator.runtime.ports import ScriptInvalid, VersionSpec, WorkerdUnavailable
 from clodo.emulator.runtime.processes import Nursery, StartFailed, Workerd
 

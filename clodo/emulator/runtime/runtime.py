@@ -26,9 +26,9 @@ from clodo.emulator.runtime.doors import Doors
 from clodo.emulator.runtime.exports import raise_if_useless, refusal
 from clodo.emulator.runtime.housekeeping import is_runaway, is_superfluous
 from clodo.emulator.runtime.instances import EntrypointMissing, Instance, Key, Lease, Version, key_of
+from clodo.emulator.runtime.kept_objects import move
 from clodo.emulator.runtime.launching import Launcher
 from clodo.emulator.runtime.listening import Listener
-from clodo.emulator.runtime.moving import move
 from clodo.emulator.runtime.orders import Orders
 from clodo.emulator.runtime.ports import (
     BucketBackend,

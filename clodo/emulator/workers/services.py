@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -10,6 +13,7 @@ from starlette.routing import Route
 
 from clodo.emulator.database import Row
 from clodo.emulator.envelope import ApiError, envelope, page_of
+from clodo.emulator.runtime.kept_objects import kept_in
 from clodo.emulator.workers.answers import script_answer
 from clodo.emulator.workers.bindings import without_secrets
 from clodo.emulator.workers.publishing import Publisher
@@ -24,9 +28,21 @@ ENVIRONMENT = "production"
 SERVICE_NOT_FOUND = 10090
 ENVIRONMENT_NOT_FOUND = 10092
 
+#: Assumed.
+NAMESPACE_NOT_FOUND = 10066
+INVALID_LIMIT = 10021
 
-def routes(scripts: Scripts, publisher: Publisher, zones: Zones) -> list[Route]:
-    """Return the routes, relative to ``/client/v4/accounts/{account_id}``."""
+#: From the API's schema: how many objects a page has.
+MIN_OBJECTS, DEFAULT_OBJECTS, MAX_OBJECTS = 10, 1000, 10_000
+
+
+def routes(scripts: Scripts, publisher: Publisher, zones: Zones, objects: Path) -> list[Route]:
+    """
+    Return the routes, relative to ``/client/v4/accounts/{account_id}``.
+
+    Args:
+        objects: Folder in which Durable Objects keep what they have.
+    """
 
     def existing(request: Request) -> Script:
         script = scripts.get(account_of(request), script_name(request))
@@ -118,6 +134,14 @@ def routes(scripts: Scripts, publisher: Publisher, zones: Zones) -> list[Route]:
         page, info = page_of(found, request.query_params, default_per_page=20, max_per_page=1000)
         return envelope(page, result_info=info)
 
+    async def list_objects(request: Request) -> Response:
+        account_id, wanted = account_of(request), request.path_params["namespace"]
+        for script in scripts.of_account(account_id):
+            if any(known.id == wanted for known in scripts.object_classes(script)):
+                ids = await asyncio.to_thread(kept_in, objects, account_id, script.name, wanted)
+                return _page_of_objects(ids, request.query_params)
+        raise ApiError(404, NAMESPACE_NOT_FOUND, "Durable Object namespace not found.")
+
     return [
         Route("/workers/services/{script}", get_service, methods=["GET"]),
         Route("/workers/services/{script}", delete_service, methods=["DELETE"]),
@@ -128,4 +152,18 @@ def routes(scripts: Scripts, publisher: Publisher, zones: Zones) -> list[Route]:
         Route("/workers/scripts/{script}/references", get_references, methods=["GET"]),
         Route("/workers/tails/by-consumer/{script}", get_tail_producers, methods=["GET"]),
         Route("/workers/durable_objects/namespaces", list_namespaces, methods=["GET"]),
+        Route("/workers/durable_objects/namespaces/{namespace}/objects", list_objects, methods=["GET"]),
     ]
+
+
+def _page_of_objects(ids: list[str], query: Mapping[str, str]) -> Response:
+    """Return the objects behind the cursor, which is the last id of the page before."""
+    text = query.get("limit") or str(DEFAULT_OBJECTS)
+    limit = int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
+    if not MIN_OBJECTS <= limit <= MAX_OBJECTS:
+        raise ApiError(400, INVALID_LIMIT, f"limit must be between {MIN_OBJECTS} and {MAX_OBJECTS}")
+    left = [object_id for object_id in ids if object_id > query.get("cursor", "")]
+    page = left[:limit]
+    after = page[-1] if len(left) > limit else ""
+    info = {"count": len(page), "cursor": after, "cursors": {"after": after}, "per_page": limit}
+    return envelope([{"id": object_id, "hasStoredData": True} for object_id in page], result_info=info)

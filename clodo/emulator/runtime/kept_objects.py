@@ -1,14 +1,23 @@
-"""Folders in which Durable Objects keep what they have, moved from script to script."""
+"""Folders in which Durable Objects keep what they have: looked through, and moved from script to script."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+
+_OBJECT_ID = re.compile(r"^[0-9a-f]{64}\Z")
 
 
 def folder_of(objects: Path, account_id: str, script: str) -> Path:
     """Return where the Durable Objects of a script keep their data."""
     return objects / account_id / script
+
+
+def kept_in(objects: Path, account_id: str, script: str, unique_key: str) -> list[str]:
+    """Return the ids of the objects of one class that keep something."""
+    folder = folder_of(objects, account_id, script) / unique_key
+    return sorted(path.stem for path in folder.glob("*.sqlite") if _OBJECT_ID.match(path.stem))
 
 
 def move(objects: Path, unique_key: str, source: tuple[str, str], target: tuple[str, str]) -> None:

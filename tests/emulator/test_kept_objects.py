@@ -1,11 +1,13 @@
-"""Durable Object classes that move from one Worker to another, with what their objects keep."""
+"""Durable Objects as the API sees them: listed, and moved to another Worker with what they keep."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from clodo.emulator.runtime.moving import settle
+from cloudflare import Cloudflare
+
+from clodo.emulator.runtime.kept_objects import settle
 from tests.fixtures.embedded_cloud import HELLO, CloudAccount, script_parts
 
 COUNTING = """
@@ -51,10 +53,12 @@ def test_a_class_moves_with_what_its_objects_keep(account: CloudAccount) -> None
     account.put_worker("new", counting("Moved"), bindings=[bound("Moved")], migrations=taken())
     counts += [said("new"), said("old"), said("third"), said("new")]
     (after,) = account.result("GET", "/workers/durable_objects/namespaces")
+    (kept,) = account.result("GET", f"/workers/durable_objects/namespaces/{after['id']}/objects")
 
     assert counts == ["Counter 1", "Counter 2", "Moved 3", "Moved 4", "Moved 5", "Moved 6"]
     assert (before["script"], after["script"], after["class"]) == ("old", "new", "Moved")
     assert before["id"] == after["id"]
+    assert (len(kept["id"]), kept["hasStoredData"]) == (64, True)
     again = script_parts(counting("Counter"), bindings=[bound("Counter")])
     assert account.refusal("PUT", "/workers/scripts/old", files=again) == (400, 10061)
 
@@ -87,3 +91,25 @@ def test_a_move_that_was_cut_off_is_completed(tmp_path: Path) -> None:
 
     found = {str(folder.relative_to(tmp_path)) for folder in tmp_path.glob("*/*/*")}
     assert found == {"a/new/moved", "a/old/stays", "a/old/twice", "a/new/twice"}
+
+
+def test_objects_are_listed_in_pages(account: CloudAccount) -> None:
+    """Every object that keeps something is in one page; a page is no smaller than ten; a namespace must be there."""
+    code = counting("Counter").replace('idFromName("one")', "newUniqueId()")
+    first = {"new_tag": "v1", "new_sqlite_classes": ["Counter"]}
+    account.put_worker("shop", code, bindings=[bound("Counter")], migrations=first)
+    (namespace,) = account.result("GET", "/workers/durable_objects/namespaces")
+    objects = f"/workers/durable_objects/namespaces/{namespace['id']}/objects"
+    before = account.result("GET", objects)
+    for _ in range(11):
+        account.visit(account.hostname("shop"))
+
+    with Cloudflare(
+        api_token=account.token, base_url=account.cloud.url, max_retries=0, _strict_response_validation=True
+    ) as client:
+        of_namespace = client.durable_objects.namespaces.objects
+        listed = [found.id for found in of_namespace.list(namespace["id"], account_id=account.account_id, limit=10)]
+
+    assert (before, len(set(listed))) == ([], 11)
+    assert account.refusal("GET", f"{objects}?limit=9")[0] == 400
+    assert account.refusal("GET", f"/workers/durable_objects/namespaces/{'0' * 32}/objects")[0] == 404
