@@ -234,7 +234,7 @@ class Cloud:
         )
         self._router = SitesApp(RouterApp(self.runtime, self.sites), self.sites)
         self._upload_tokens = UploadTokens(_kept_key(config.data / "pages.key"))
-        self._deploying = Deploying(self.projects, self._site_blobs, self.runtime)
+        self._deploying = Deploying(self.projects, self._site_blobs, self.runtime, self._objects_of)
         self._admin = admin_app(self)
         self._links = _enveloped(d1_link_routes(self.transfers))
         self._public_buckets = PublicBuckets(self.storage)
@@ -386,6 +386,14 @@ class Cloud:
     def _tag_of(self, account_id: str, script: str) -> str:
         found = self.scripts.get(account_id, script)
         return "" if found is None else found.id
+
+    def _objects_of(self, account_id: str) -> Mapping[str, tuple[str, str]]:
+        """Return the namespaces of Durable Objects of an account: the Worker and class of each."""
+        return {
+            known.id: (script.name, known.name)
+            for script in self.scripts.of_account(account_id)
+            for known in self.scripts.object_classes(script)
+        }
 
     def _catalogue(self, account_id: str) -> _AccountCatalogue:
         return _AccountCatalogue(

@@ -19,6 +19,7 @@ from clodo.emulator.dns.limits import (
     IDENTICAL_EXISTS,
     INVALID_CONTENT,
     MAX_BATCH_CHANGES,
+    MAX_RECORDS,
     NO_SUCH_RECORD,
     refusal,
 )
@@ -47,6 +48,10 @@ def routes(database: Database, zones: Zones, records: Records) -> list[Route]:
         body = await object_body(request)
         with database.transaction():
             return envelope(records.add(zone, Record.from_json(body, zone["name"])).as_json())
+
+    async def usage(request: Request) -> Response:
+        count = len(records.all(zone_of(request, zones)))
+        return envelope({"record_quota": MAX_RECORDS, "record_usage": count})
 
     async def get(request: Request) -> Response:
         return envelope(records.get(zone_of(request, zones), request.path_params["record_id"]).as_json())
@@ -124,6 +129,7 @@ def routes(database: Database, zones: Zones, records: Records) -> list[Route]:
         Route("/zones/{zone_id}/dns_records/batch", batch, methods=["POST"]),
         Route("/zones/{zone_id}/dns_records/export", export, methods=["GET"]),
         Route("/zones/{zone_id}/dns_records/import", import_records, methods=["POST"]),
+        Route("/zones/{zone_id}/dns_records/usage", usage, methods=["GET"]),
         Route("/zones/{zone_id}/dns_records/{record_id}", get, methods=["GET"]),
         Route("/zones/{zone_id}/dns_records/{record_id}", put, methods=["PUT"]),
         Route("/zones/{zone_id}/dns_records/{record_id}", patch, methods=["PATCH"]),

@@ -7,6 +7,9 @@ from typing import Any
 
 from clodo.emulator.envelope import ApiError
 
+#: Namespaces of Durable Objects by id: the Worker that has each, and its class.
+Objects = Mapping[str, tuple[str, str]]
+
 ENVIRONMENTS = ("production", "preview")
 INVALID_CONFIGURATION = 8000003
 
@@ -76,11 +79,13 @@ _BINDINGS: Mapping[str, Callable[[str, Mapping[str, Any]], dict[str, Any]]] = {
 BINDING_KINDS = frozenset(_BINDINGS)
 
 
-def bindings_of(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+def bindings_of(settings: Mapping[str, Any], objects: Objects) -> list[dict[str, Any]]:
     """Return the bindings of a deployment with these settings, in the shape of Workers' uploads."""
     found: list[dict[str, Any]] = []
     for kind, make in _BINDINGS.items():
         for name, entry in (settings.get(kind) or {}).items():
+            if (owner := objects.get((entry or {}).get("namespace_id", ""))) is not None:
+                entry = {"service": owner[0], "class_name": owner[1]}
             found.append({key: value for key, value in make(name, entry or {}).items() if value is not None})
     return found
 

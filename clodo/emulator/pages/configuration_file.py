@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from clodo.emulator.pages.configuration import BINDING_KINDS
+from clodo.emulator.pages.configuration import BINDING_KINDS, Objects
 from clodo.emulator.workers.bindings import Binding, resolve
 
 #: A type of bindings in uploads: the map of the settings that it stands in, and what stands there.
@@ -41,7 +41,10 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[Binding], dict[str, Any]]]] = {
             "environment": binding.get("environment") or "production",
         },
     ),
-    "analytics_engine": ("analytics_engine_datasets", lambda binding: {"dataset": binding.get("dataset")}),
+    "analytics_engine": (
+        "analytics_engine_datasets",
+        lambda binding: {"dataset": binding.get("dataset") or binding["name"]},
+    ),
     "ai": ("ai_bindings", lambda binding: {"project_id": binding.get("project_id") or ""}),
     "browser": ("browsers", lambda binding: {}),
     "hyperdrive": ("hyperdrive_bindings", lambda binding: {"id": binding.get("id")}),
@@ -50,7 +53,7 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[Binding], dict[str, Any]]]] = {
 }
 
 
-def settings_of_file(known: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of_file(known: Mapping[str, Any], metadata: Mapping[str, Any], objects: Objects) -> dict[str, Any]:
     """
     Return an environment's settings as the file has them; of those known before, secrets are kept.
 
@@ -64,6 +67,9 @@ def settings_of_file(known: Mapping[str, Any], metadata: Mapping[str, Any]) -> d
         if binding["type"] in _SETTINGS:
             kind, describe = _SETTINGS[binding["type"]]
             entry = {key: value for key, value in describe(binding).items() if value is not None}
+            if kind == "durable_object_namespaces":
+                owner = entry.get("service"), entry.get("class_name")
+                entry["namespace_id"] = next((key for key, value in objects.items() if value == owner), "")
             settings.setdefault(kind, {})[binding["name"]] = entry
     settings["env_vars"] = {**settings.get("env_vars", {}), **secrets} or None
     for name in ("compatibility_date", "compatibility_flags", "placement", "limits"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.datastructures import FormData, UploadFile
@@ -14,7 +14,7 @@ from starlette.types import Message
 from clodo.emulator.blobs import Blobs
 from clodo.emulator.clock import new_uuid, now
 from clodo.emulator.envelope import ApiError, parse_json
-from clodo.emulator.pages.configuration import ENVIRONMENTS, bindings_of
+from clodo.emulator.pages.configuration import ENVIRONMENTS, Objects, bindings_of
 from clodo.emulator.pages.configuration_file import bindings_of_file, settings_of_file
 from clodo.emulator.pages.directory import spec_of
 from clodo.emulator.pages.names import check_text
@@ -41,12 +41,15 @@ class Deploying:
         blobs: Where files and modules are kept.
 
         runtime: Tries Functions before anybody visits them.
+
+        objects: Tells which namespaces of Durable Objects an account has.
     """
 
-    def __init__(self, projects: Projects, blobs: Blobs, runtime: Runtime) -> None:
+    def __init__(self, projects: Projects, blobs: Blobs, runtime: Runtime, objects: Callable[[str], Objects]) -> None:
         self._projects = projects
         self._blobs = blobs
         self._runtime = runtime
+        self._objects = objects
 
     async def deploy(self, project: Project, form: FormData) -> Deployment:
         """
@@ -62,12 +65,13 @@ class Deploying:
         settings: Mapping[str, Any] = project.settings[environment]
         upload = await _functions(form)
         metadata = upload.metadata if upload else {}
-        bindings = bindings_of(settings)
+        objects = self._objects(project.account_id)
+        bindings = bindings_of(settings, objects)
         if metadata.get("bindings") or (upload and "wrangler_config_hash" in texts):
             listed = bindings_of_file(metadata)
-            settings = settings_of_file(settings, metadata)
+            settings = settings_of_file(settings, metadata, objects)
             named = {binding["name"] for binding in listed}
-            bindings = [*listed, *(known for known in bindings_of(settings) if known["name"] not in named)]
+            bindings = [*listed, *(known for known in bindings_of(settings, objects) if known["name"] not in named)]
         if file_hash := texts.get("wrangler_config_hash"):
             settings = {**settings, "wrangler_config_hash": file_hash}
             build = {**project.build_config, "destination_dir": texts.get("pages_build_output_dir", "")}

@@ -183,6 +183,7 @@ def test_records_validate(account: CloudAccount, client: Cloudflare) -> None:
             posts=[{"type": "TXT", "name": "batch", "content": "one", "ttl": 1}],
             patches=[{"id": made.id, "ttl": 300}],  # type: ignore[list-item]
         ),
+        "usage": lambda: client.dns.usage.zone.get(**here),
         "export": lambda: records.export(**here),
         "import": lambda: records.import_(**here, file="imported 300 IN A 192.0.2.9\n"),
         "delete": lambda: records.delete(made.id, **here),

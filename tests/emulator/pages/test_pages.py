@@ -194,6 +194,33 @@ def test_a_configuration_file_goes_before_the_dashboard(account: CloudAccount, s
     assert project["deployment_configs"]["preview"]["env_vars"] is None
 
 
+COUNTER = """
+import { DurableObject } from "cloudflare:workers";
+export class Counter extends DurableObject { async fetch() { return new Response("counted") } }
+export default { fetch() { return new Response() } };"""
+ASKS = """
+export default { fetch: (request, { COUNTER }) => COUNTER.get(COUNTER.idFromName("one")).fetch(request) };"""
+
+
+def test_functions_reach_durable_objects_of_a_worker(account: CloudAccount, site: str) -> None:
+    """By the id of their namespace, which a configuration file's binding shows too."""
+    account.put_worker("counter", COUNTER, migrations={"new_tag": "v1", "new_sqlite_classes": ["Counter"]})
+    namespace = account.result("GET", "/workers/durable_objects/namespaces")[0]["id"]
+    objects = {"durable_object_namespaces": {"COUNTER": {"namespace_id": namespace}}}
+    account.result("PATCH", f"/pages/projects/{site}", json={"deployment_configs": {"production": objects}})
+    bound = {"type": "durable_object_namespace", "name": "COUNTER", "class_name": "Counter", "script_name": "counter"}
+    metadata = {"main_module": "f.js", "bindings": [bound]}
+    parts = {"metadata": (None, json.dumps(metadata)), "f.js": ("f.js", ASKS, "application/javascript+module")}
+    bundle = httpx.Request("POST", "http://bundle", files=parts).read().decode()
+
+    deploy(account, site, SITE, **{"_worker.js": ASKS})
+    deploy(account, site, SITE, branch="dev", wrangler_config_hash="0", **{"_worker.bundle": bundle})
+    preview = account.result("GET", f"/pages/projects/{site}")["deployment_configs"]["preview"]
+
+    assert [account.visit(host, "/").text for host in (f"{site}.pages.dev", f"dev.{site}.pages.dev")] == ["counted"] * 2
+    assert preview["durable_object_namespaces"]["COUNTER"]["namespace_id"] == namespace
+
+
 def test_a_function_that_cannot_start_fails_its_deployment(account: CloudAccount, site: str) -> None:
     """The deployment is kept as failed and says why; production goes on showing what it showed."""
     deploy(account, site, SITE)
