@@ -83,6 +83,7 @@ TABLE: tuple[Row, ...] = (
     Row("/accounts/*/storage/kv/namespaces/*/bulk/get", Level.ACCOUNT, ("Workers KV Storage",), only_reads=True),
     Row("/accounts/*/storage/kv", Level.ACCOUNT, ("Workers KV Storage",)),
     Row("/accounts/*/r2", Level.ACCOUNT, ("Workers R2 Storage",)),
+    Row("/accounts/*/event_notifications/r2", Level.ACCOUNT, ("Workers R2 Storage",)),
     Row("/accounts/*/queues", Level.ACCOUNT, ("Queues", "Workers Scripts")),
     Row("/accounts/*/event_subscriptions", Level.ACCOUNT, ("Queues", "Workers Scripts")),
     Row("/accounts/*/pages", Level.ACCOUNT, ("Pages",)),

@@ -126,6 +126,9 @@ KEY_OF_UPLOAD_NEEDED = ENCRYPTION_NOT_APPLICABLE.saying(
 KEY_DIFFERS_FROM_UPLOADS = ENCRYPTION_NOT_APPLICABLE.saying(
     "The provided encryption parameters did not match the ones used originally."
 )
+NO_SUCH_NOTIFICATION = Refusal(
+    404, 11015, "NoSuchNotification", "No event notification configuration of this bucket leads to this queue."
+)
 NO_SUCH_DOMAIN = Refusal(404, 10050, "NoSuchDomain", "The specified custom domain does not exist on this bucket.")
 MALFORMED_XML = Refusal(
     400,

@@ -13,7 +13,7 @@ from clodo.emulator.r2.errors import NO_SUCH_BUCKET, NO_SUCH_KEY, PRECONDITION_F
 from clodo.emulator.r2.limits import check_custom_metadata, check_storage_class, key_bytes
 from clodo.emulator.r2.locks import is_locked, raise_if_locked
 from clodo.emulator.r2.ranges import Span
-from clodo.emulator.r2.records import Bucket, Description, ObjectPage, Segment, StoredObject, new_version
+from clodo.emulator.r2.records import Bucket, Change, Description, ObjectPage, Segment, StoredObject, new_version
 from clodo.emulator.r2.shelf import Shelf, as_json, end_of, read_segments
 
 #: Objects that a lifecycle rule removes in one transaction.
@@ -28,10 +28,13 @@ class OpenObject:
 
     Attributes:
         object: What it is.
+
+        place: Name of its bucket, and its key.
     """
 
-    def __init__(self, shelf: Shelf, found: StoredObject, key: CustomerKey | None = None) -> None:
+    def __init__(self, shelf: Shelf, bucket: Bucket, found: StoredObject, key: CustomerKey | None = None) -> None:
         self.object = found
+        self.place = (bucket.name, found.key)
         self._shelf = shelf
         self._key = key
         self._is_open = True
@@ -91,7 +94,7 @@ class Objects:
             self._shelf.hold(found.segments)
             return found
 
-        return OpenObject(self._shelf, await self._shelf.call(hold), secret)
+        return OpenObject(self._shelf, bucket, await self._shelf.call(hold), secret)
 
     @counted("PutObject")
     async def put(
@@ -105,6 +108,7 @@ class Objects:
         conditions: Conditions = NO_CONDITIONS,
         etag: str | None = None,
         key_md5: str | None = None,
+        copied_from: tuple[str, str] | None = None,
     ) -> StoredObject:
         """
         Make kept bytes an object; they are deleted if it can't be.
@@ -113,6 +117,8 @@ class Objects:
             checksums: In hex, ``md5`` among them unless *etag* is given.
 
             key_md5: Of the customer's key that the bytes are encrypted with.
+
+            copied_from: Name of the bucket and key of the object whose bytes they are.
 
         Raises:
             R2Refused: A condition doesn't hold (10031), the bucket is gone, or a limit is passed.
@@ -134,18 +140,21 @@ class Objects:
             )
             name = key_bytes(key)
 
-            def write() -> tuple[StoredObject, Sequence[Segment]]:
+            def write() -> tuple[None, Sequence[Segment]]:
                 before = self.find(bucket, name)
                 if not conditions.hold(before):
                     raise R2Refused(PRECONDITION_FAILED)
                 raise_if_locked(bucket.settings.get("lock", ()), before, self._shelf.now())
                 self.insert(bucket, made)
-                return made, before.segments if before else ()
+                return None, before.segments if before else ()
 
-            return await self._shelf.change(write)
+            await self._shelf.change(write)
         except R2Refused:
             self._shelf.files.delete(segments)
             raise
+        action = "PutObject" if copied_from is None else "CopyObject"
+        await self._shelf.announce([Change(bucket, action, key, made.size, made.etag, copied_from)])
+        return made
 
     async def copy(
         self,
@@ -165,7 +174,14 @@ class Objects:
         found = source.object
         segments = await self._shelf.call(lambda: self._shelf.files.copied(found.segments))
         return await self.put(
-            bucket, key, segments, dict(found.checksums), description, conditions=conditions, etag=found.etag
+            bucket,
+            key,
+            segments,
+            dict(found.checksums),
+            description,
+            conditions=conditions,
+            etag=found.etag,
+            copied_from=source.place,
         )
 
     @counted("DeleteObjects")
@@ -190,7 +206,9 @@ class Objects:
                     gone.append(found)
             return gone, [segment for found in gone for segment in found.segments]
 
-        return await self._shelf.change(delete)
+        gone = await self._shelf.change(delete)
+        await self._shelf.announce([Change(bucket, "DeleteObject", found.key) for found in gone])
+        return gone
 
     async def expire(self, bucket: Bucket, prefix: bytes, until: int) -> int:
         """
@@ -200,8 +218,8 @@ class Objects:
             until: Last moment of their upload, in milliseconds since 1970.
         """
 
-        def delete(after: bytes) -> Callable[[], tuple[tuple[int, bytes | None], Sequence[Segment]]]:
-            def job() -> tuple[tuple[int, bytes | None], Sequence[Segment]]:
+        def delete(after: bytes) -> Callable[[], tuple[tuple[list[str], bytes | None], Sequence[Segment]]]:
+            def job() -> tuple[tuple[list[str], bytes | None], Sequence[Segment]]:
                 rows = self._uploaded(bucket, prefix, until, after)
                 locks = self._locks(bucket)
                 due = [found for found in map(_object, rows) if not is_locked(locks, found, self._shelf.now())]
@@ -210,15 +228,17 @@ class Objects:
                     [(bucket.number, found.key.encode()) for found in due],
                 )
                 last: bytes | None = rows[-1][0] if len(rows) == BATCH else None
-                return (len(due), last), [segment for found in due for segment in found.segments]
+                return ([found.key for found in due], last), [segment for found in due for segment in found.segments]
 
             return job
 
-        gone, more = await self._shelf.change(delete(b""))
+        count = 0
+        more: bytes | None = b""
         while more is not None:
-            further, more = await self._shelf.change(delete(more))
-            gone += further
-        return gone
+            gone, more = await self._shelf.change(delete(more))
+            await self._shelf.announce([Change(bucket, "LifecycleDeletion", key) for key in gone])
+            count += len(gone)
+        return count
 
     async def move(self, bucket: Bucket, prefix: bytes, until: int, storage_class: str) -> int:
         """

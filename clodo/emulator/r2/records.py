@@ -96,6 +96,24 @@ class StoredObject:
     key_md5: str | None = None
 
 
+class Change(NamedTuple):
+    """
+    What became of an object.
+
+    Attributes:
+        size, etag: Of what is there now; None if nothing is.
+
+        copied_from: Name of the bucket, and the key.
+    """
+
+    bucket: Bucket
+    action: str
+    key: str
+    size: int | None = None
+    etag: str | None = None
+    copied_from: tuple[str, str] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """

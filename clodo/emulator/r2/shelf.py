@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from clodo.emulator.analytics.recorder import Recorder
 from clodo.emulator.d1.jobs import JobThread
 from clodo.emulator.r2.errors import full_disk_named
 from clodo.emulator.r2.files import Files
-from clodo.emulator.r2.records import Segment
+from clodo.emulator.r2.records import Change, Segment
 
 Answer = TypeVar("Answer")
 
@@ -69,6 +69,8 @@ class Shelf:
         self.now = now
         #: Told about every operation, when somebody counts them.
         self.recorder: Recorder | None = None
+        #: Told about every change of objects, when somebody listens.
+        self.listener: Callable[[Sequence[Change]], Awaitable[None]] | None = None
         self.files = Files(directory / "files")
         self.connection = apsw.Connection(str(path), statementcachesize=100)
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-16384"):
@@ -105,6 +107,11 @@ class Shelf:
             return answer
 
         return await self._thread.call(change)
+
+    async def announce(self, changes: Sequence[Change]) -> None:
+        """Tell of changes that are committed."""
+        if self.listener is not None and changes:
+            await self.listener(changes)
 
     def hold(self, segments: Iterable[Segment]) -> None:
         """Keep files for a reader, inside of a job; `release` must follow."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from clodo.emulator.r2.errors import ENTITY_TOO_LARGE, R2Refused
 from clodo.emulator.r2.files import Draft
 from clodo.emulator.r2.limits import MAX_PART_BYTES, MAX_SINGLE_BYTES, check_custom_metadata, key_bytes
 from clodo.emulator.r2.objects import Objects
-from clodo.emulator.r2.records import Bucket, Description, Part, StoredObject
+from clodo.emulator.r2.records import Bucket, Change, Description, Part, StoredObject
 from clodo.emulator.r2.shelf import Shelf
 from clodo.emulator.r2.uploads import Uploads, check_part_number
 
@@ -46,6 +46,10 @@ class Storage:
     def count_with(self, recorder: Recorder) -> None:
         """Tell *recorder* about every operation from now on."""
         self._shelf.recorder = recorder
+
+    def tell_with(self, listener: Callable[[Sequence[Change]], Awaitable[None]]) -> None:
+        """Tell *listener* about every change of objects from now on."""
+        self._shelf.listener = listener
 
     async def sizes(self) -> list[Size]:
         """Return what each bucket holds now."""
@@ -81,6 +85,7 @@ class Storage:
         conditions: Conditions = NO_CONDITIONS,
         limit: int = MAX_SINGLE_BYTES,
         secret: CustomerKey | None = None,
+        copied_from: tuple[str, str] | None = None,
     ) -> StoredObject:
         """
         Write an object from a stream; it is there wholly or not at all.
@@ -91,6 +96,8 @@ class Storage:
             told: What the sender says the checksums are, in hex.
 
             secret: The bytes are encrypted with it.
+
+            copied_from: Name of the bucket and key of the object whose bytes they are.
 
         Raises:
             R2Refused: A limit is passed, a checksum differs, a condition doesn't hold, or the disk is full.
@@ -109,6 +116,7 @@ class Storage:
                 description,
                 conditions=conditions,
                 key_md5=None if secret is None else secret.md5,
+                copied_from=copied_from,
             )
 
     async def receive_part(

@@ -36,7 +36,7 @@ from clodo.emulator.r2.limits import (
 from clodo.emulator.r2.locks import raise_if_locked
 from clodo.emulator.r2.objects import Objects
 from clodo.emulator.r2.part_checksums import checksum_of
-from clodo.emulator.r2.records import Bucket, Description, Part, Segment, StoredObject, Upload, new_version
+from clodo.emulator.r2.records import Bucket, Change, Description, Part, Segment, StoredObject, Upload, new_version
 from clodo.emulator.r2.shelf import Shelf, as_json, end_of, read_segments
 
 
@@ -274,6 +274,7 @@ class Uploads:
         made = await self._shelf.change(write)
         if made is None:
             raise R2Refused(PRECONDITION_FAILED)
+        await self._shelf.announce([Change(bucket, "CompleteMultipartUpload", key, made.size, made.etag)])
         return made
 
     @counted("AbortMultipartUpload")

@@ -123,7 +123,13 @@ async def copy_object(request: S3Request) -> Response:
             made = await storage.objects.copy(source, bucket, request.key, description, conditions=conditions)
         else:
             made = await storage.receive(
-                bucket, request.key, source.read(), description, conditions=conditions, secret=secret
+                bucket,
+                request.key,
+                source.read(),
+                description,
+                conditions=conditions,
+                secret=secret,
+                copied_from=source.place,
             )
     finally:
         source.close()

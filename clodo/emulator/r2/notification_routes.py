@@ -1,0 +1,68 @@
+"""``/event_notifications/r2/{bucket}/configuration``: which changes are told to which queues."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from clodo.emulator.envelope import envelope, object_body
+from clodo.emulator.queues.store import Queue, Queues
+from clodo.emulator.r2.errors import INVALID_ARGUMENT, NO_SUCH_NOTIFICATION, R2Refused
+from clodo.emulator.r2.notifications import rules_of, with_rules, without_rules
+from clodo.emulator.r2.records import Bucket
+from clodo.emulator.r2.routes import bucket_of, route
+from clodo.emulator.r2.store import Storage
+
+
+def routes(storage: Storage, queues: Queues) -> list[Route]:
+    """Return the routes, relative to ``/client/v4/accounts/{account_id}``."""
+
+    def queue_of(request: Request) -> Queue:
+        return queues.find(request.path_params["account_id"], request.path_params["queue_id"])
+
+    async def get_all(request: Request) -> Response:
+        bucket = bucket_of(storage, request)
+        shown = [_shown(bucket, queue) for queue in queues.with_ids(rules_of(bucket))]
+        return envelope({"bucketName": bucket.name, "queues": shown})
+
+    async def get_one(request: Request) -> Response:
+        bucket, queue = bucket_of(storage, request), queue_of(request)
+        _raise_if_none(bucket, queue)
+        return envelope(_shown(bucket, queue))
+
+    async def add(request: Request) -> Response:
+        bucket, queue = bucket_of(storage, request), queue_of(request)
+        rules = with_rules(bucket, queue.id, (await object_body(request)).get("rules"))
+        await storage.buckets.set_settings(bucket, {"notifications": rules})
+        return envelope({})
+
+    async def remove(request: Request) -> Response:
+        bucket, queue = bucket_of(storage, request), queue_of(request)
+        _raise_if_none(bucket, queue)
+        rule_ids = (await object_body(request)).get("ruleIds") if await request.body() else None
+        if rule_ids is not None and not isinstance(rule_ids, list):
+            raise R2Refused(INVALID_ARGUMENT.saying("ruleIds must be an array of ids."))
+        rules = without_rules(bucket, queue.id, rule_ids or ())
+        await storage.buckets.set_settings(bucket, {"notifications": rules or None})
+        return envelope({})
+
+    configuration = "/event_notifications/r2/{bucket}/configuration"
+    one = configuration + "/queues/{queue_id}"
+    return [
+        route(configuration, get_all, "GET"),
+        route(one, get_one, "GET"),
+        route(one, add, "PUT"),
+        route(one, remove, "DELETE"),
+    ]
+
+
+def _raise_if_none(bucket: Bucket, queue: Queue) -> None:
+    if queue.id not in rules_of(bucket):
+        raise R2Refused(NO_SUCH_NOTIFICATION)
+
+
+def _shown(bucket: Bucket, queue: Queue) -> dict[str, Any]:
+    return {"queueId": queue.id, "queueName": queue.name, "rules": rules_of(bucket)[queue.id]}
