@@ -14,7 +14,7 @@ from tests.fixtures.embedded_cloud import CloudAccount, account_of
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "ai": ("IT.run('model', {})", {}),
     "browser": ("IT.fetch('http://x/')", {}),
-    "hyperdrive": ("IT.connect()", {"id": "0" * 32}),
+    "hyperdrive": ("IT.connectionString", {"id": "0" * 32}),
     "vectorize": ("IT.query([1])", {"index_name": "v"}),
     "workflow": ("IT.create({})", {"workflow_name": "w", "class_name": "W"}),
     "images": ("IT.info(null)", {}),

@@ -63,10 +63,10 @@ def raise_if_too_much(messages: Sequence[QueueMessage]) -> None:
         )
     largest = max((len(message.body) for message in messages), default=0)
     if largest > limits.MAX_MESSAGE_BYTES:
-        raise BindingRefused(413, f"message length of {largest} bytes exceeds limit")
+        raise BindingRefused(413, f"message length of {largest} bytes exceeds limit of {limits.MAX_MESSAGE_BYTES}")
     total = sum(len(message.body) for message in messages)
     if total > limits.MAX_BATCH_BYTES:
-        raise BindingRefused(413, f"batch size of {total} bytes exceeds limit")
+        raise BindingRefused(413, f"batch size of {total} bytes exceeds limit of {limits.MAX_BATCH_BYTES}")
     for message in messages:
         if not 0 <= (message.delay_seconds or 0) <= limits.MAX_DELAY_SECONDS:
             raise BindingRefused(400, f"delaySeconds must be between 0 and {limits.MAX_DELAY_SECONDS}")

@@ -141,3 +141,15 @@ def test_a_whole_batch_is_acknowledged_or_retried(account: CloudAccount, word: s
 
     seen = shop.batches()
     assert [len(batch) for batch in seen] == [2] * batches
+
+
+def test_a_message_that_is_too_long_says_why(account: CloudAccount) -> None:
+    """The error that the producer catches names the limit."""
+    account.result("POST", "/queues", json={"queue_name": "orders"})
+    queue = {"type": "queue", "name": "QUEUE", "queue_name": "orders"}
+    account.put_worker("producer", PRODUCER, bindings=[queue], compatibility_date="2026-07-01")
+    too_long = {"messages": [{"body": "x" * 128_001, "contentType": "text"}]}
+
+    refused = account.visit(account.hostname("producer"), method="POST", content=json.dumps(too_long))
+
+    assert "message length of 128001 bytes exceeds limit of 128000" in refused.text

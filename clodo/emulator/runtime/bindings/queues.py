@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from clodo.emulator.runtime.bindings.calls import JSON, Answer, Call
-from clodo.emulator.runtime.ports import EventBackend, QueueBackend, QueueMessage
+from clodo.emulator.runtime.ports import BindingRefused, EventBackend, QueueBackend, QueueMessage
 
 #: Analytics Engine's datasets and blobs come as arrays of bytes.
 _BYTE_FIELDS = ("dataset", "index", "blob")
@@ -25,7 +25,11 @@ async def serve_queue(queues: QueueBackend | None, account_id: str, queue_name: 
             messages = list(_batch(json.loads(call.body)["messages"], _delay(call)))
         case _:
             messages = []
-    backlog = await queues.send(account_id, queue_name, messages)
+    try:
+        backlog = await queues.send(account_id, queue_name, messages)
+    except BindingRefused as error:
+        # workerd shows this header, and "Unknown Internal Error" without it.
+        return Answer(error.status, error.message.encode(), ((b"cf-queues-error-cause", error.message.encode()),))
     metrics = {
         "backlogCount": backlog.count,
         "backlogBytes": backlog.bytes,
