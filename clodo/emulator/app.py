@@ -67,6 +67,8 @@ from clodo.emulator.queues.subscriptions import Subscriptions
 from clodo.emulator.r2.binding import BucketBindings
 from clodo.emulator.r2.buckets import Buckets
 from clodo.emulator.r2.lifecycles import Lifecycles
+from clodo.emulator.r2.notification_routes import routes as notification_routes
+from clodo.emulator.r2.notifications import Notifications
 from clodo.emulator.r2.object_routes import routes as object_routes
 from clodo.emulator.r2.public import PublicBuckets
 from clodo.emulator.r2.routes import routes as bucket_routes
@@ -192,6 +194,7 @@ class Cloud:
         self.queues = Queues(self.database, self.scripts, self.messages)
         self.deliveries = Deliveries(self.queues, self.messages, self._consume, unix_milliseconds)
         self.producing = Producing(self.queues, self.messages, unix_milliseconds, self.deliveries.wake)
+        self.storage.tell_with(Notifications(self.queues, self.producing).tell)
         self.subscriptions = Subscriptions(self.database, self.queues, self.producing)
         self._kept_objects = config.data / "runtime" / "objects"
         settle(self._kept_objects, self.scripts.owners_of_classes())
@@ -349,6 +352,7 @@ class Cloud:
             *object_routes(self.storage),
             *pages_routes(self.projects, self._deploying, self.sites, self._upload_tokens, self.zones),
             *bucket_setting_routes(self.storage, self.zones),
+            *notification_routes(self.storage, self.queues),
             *queue_routes(self.queues, self.messages, self.producing, self.deliveries),
             *subscription_routes(self.subscriptions),
         ]
@@ -383,10 +387,6 @@ class Cloud:
         )
         return _enveloped([Mount(API_PREFIX, app=mounted)])
 
-    def _tag_of(self, account_id: str, script: str) -> str:
-        found = self.scripts.get(account_id, script)
-        return "" if found is None else found.id
-
     def _objects_of(self, account_id: str) -> Mapping[str, tuple[str, str]]:
         """Return the namespaces of Durable Objects of an account: the Worker and class of each."""
         return {
@@ -394,6 +394,10 @@ class Cloud:
             for script in self.scripts.of_account(account_id)
             for known in self.scripts.object_classes(script)
         }
+
+    def _tag_of(self, account_id: str, script: str) -> str:
+        found = self.scripts.get(account_id, script)
+        return "" if found is None else found.id
 
     def _catalogue(self, account_id: str) -> _AccountCatalogue:
         return _AccountCatalogue(
