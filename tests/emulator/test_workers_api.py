@@ -267,10 +267,11 @@ def test_the_older_view_of_a_worker(account: CloudAccount) -> None:
 
     service = account.result("GET", "/workers/services/shop")
     assert account.result("GET", root)["script"]["tag"] == service["default_environment"]["script"]["tag"]
-    assert account.result("GET", f"{root}/bindings") == [
-        {"name": "KEY", "type": "secret_text"},
-        {"name": "V", "type": "version_metadata"},
-    ]
+    for bindings in (f"{root}/bindings", "/workers/scripts/shop/bindings"):
+        assert account.result("GET", bindings) == [
+            {"name": "KEY", "type": "secret_text"},
+            {"name": "V", "type": "version_metadata"},
+        ]
     (listed,) = account.result("GET", f"{root}/routes", params={"show_zonename": "true"})
     assert (listed["pattern"], listed["zone_name"]) == (route["pattern"], account.zone)
     assert account.result("GET", f"{root}/subdomain") == {"enabled": True, "previews_enabled": True}

@@ -83,7 +83,8 @@ def routes(scripts: Scripts, publisher: Publisher, zones: Zones, objects: Path) 
         return envelope({"environment": ENVIRONMENT, **dates, "script": shown})
 
     async def get_bindings(request: Request) -> Response:
-        version = scripts.newest_version(in_environment(request))
+        script = in_environment(request) if "environment" in request.path_params else existing(request)
+        version = scripts.newest_version(script)
         return envelope(without_secrets(version.content.bindings) if version else [])
 
     def zone_name(route: Row) -> str | None:
@@ -147,6 +148,8 @@ def routes(scripts: Scripts, publisher: Publisher, zones: Zones, objects: Path) 
         Route("/workers/services/{script}", delete_service, methods=["DELETE"]),
         Route("/workers/services/{script}/environments/{environment}", get_environment, methods=["GET"]),
         Route("/workers/services/{script}/environments/{environment}/bindings", get_bindings, methods=["GET"]),
+        # Of clients that are older than services, such as cloudflare-go's first generation and what is built on it.
+        Route("/workers/scripts/{script}/bindings", get_bindings, methods=["GET"]),
         Route("/workers/services/{script}/environments/{environment}/routes", get_routes, methods=["GET"]),
         Route("/workers/services/{script}/environments/{environment}/subdomain", get_subdomain, methods=["GET"]),
         Route("/workers/scripts/{script}/references", get_references, methods=["GET"]),
