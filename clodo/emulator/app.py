@@ -56,6 +56,7 @@ from clodo.emulator.pages.directory import PagesDirectory
 from clodo.emulator.pages.routes import routes as pages_routes
 from clodo.emulator.pages.serving import SitesApp
 from clodo.emulator.pages.store import Projects
+from clodo.emulator.pages.tail_routes import routes as pages_tail_routes
 from clodo.emulator.pages.tokens import UploadTokens
 from clodo.emulator.queues.deliveries import Deliveries
 from clodo.emulator.queues.messages import Messages
@@ -351,6 +352,7 @@ class Cloud:
             *bucket_routes(self.storage),
             *object_routes(self.storage),
             *pages_routes(self.projects, self._deploying, self.sites, self._upload_tokens, self.zones),
+            *pages_tail_routes(self.projects, self.tails),
             *bucket_setting_routes(self.storage, self.zones),
             *notification_routes(self.storage, self.queues),
             *queue_routes(self.queues, self.messages, self.producing, self.deliveries),

@@ -50,7 +50,12 @@ class Tail:
     script: str
     filters: Filters
     expires_at: datetime
+    version_id: str | None = None
     queues: set[asyncio.Queue[str | None]] = field(default_factory=set)
+
+    def is_about(self, event: Mapping[str, Any]) -> bool:
+        """Say whether an event is of the version that is listened to."""
+        return self.version_id is None or (event.get("scriptVersion") or {}).get("id") == self.version_id
 
 
 class TailSessions:
@@ -73,16 +78,7 @@ class TailSessions:
         async def create_tail(request: Request) -> Response:
             account_id, name = account_of(request), script_name(request)
             self._publisher.existing(account_id, name)
-            body = await json_body(request, optional=True)
-            if not isinstance(body or {}, dict):
-                raise ApiError(400, INVALID_FILTER, "a tail is described by an object")
-            filters = Filters((body or {}).get("filters") or [], random.random)
-            self._expire()
-            if len(self._of(account_id, name)) >= MAX_TAILS:
-                raise ApiError(429, TOO_MANY_TAILS, f"This Worker has {MAX_TAILS} tails already.")
-            tail = Tail(new_id(), account_id, name, filters, datetime.now(UTC) + LIFETIME)
-            self._tails[tail.id] = tail
-            return envelope(self._answer(tail))
+            return await self.create(request, account_id, name)
 
         async def list_tails(request: Request) -> Response:
             account_id, name = account_of(request), script_name(request)
@@ -91,17 +87,47 @@ class TailSessions:
             return envelope([self._answer(tail) for tail in self._of(account_id, name)])
 
         async def delete_tail(request: Request) -> Response:
-            tail = self._tails.get(request.path_params["tail_id"])
-            if tail is None or (tail.account_id, tail.script) != (account_of(request), script_name(request)):
-                raise ApiError(404, TAIL_NOT_FOUND, "Tail not found.")
-            self._close(tail)
-            return envelope(None)
+            return self.delete(request, account_of(request), script_name(request))
 
         return [
             Route("/workers/scripts/{script}/tails", create_tail, methods=["POST"]),
             Route("/workers/scripts/{script}/tails", list_tails, methods=["GET"]),
             Route("/workers/scripts/{script}/tails/{tail_id}", delete_tail, methods=["DELETE"]),
         ]
+
+    async def create(self, request: Request, account_id: str, script: str, version_id: str | None = None) -> Response:
+        """
+        Open the tail that a request describes and return the answer.
+
+        Args:
+            version_id: Whose events alone are wanted; None for all versions'.
+
+        Raises:
+            ApiError: The description is none, or there are too many tails.
+        """
+        body = await json_body(request, optional=True)
+        if not isinstance(body or {}, dict):
+            raise ApiError(400, INVALID_FILTER, "a tail is described by an object")
+        filters = Filters((body or {}).get("filters") or [], random.random)
+        self._expire()
+        if len(self._of(account_id, script)) >= MAX_TAILS:
+            raise ApiError(429, TOO_MANY_TAILS, f"This Worker has {MAX_TAILS} tails already.")
+        tail = Tail(new_id(), account_id, script, filters, datetime.now(UTC) + LIFETIME, version_id)
+        self._tails[tail.id] = tail
+        return envelope(self._answer(tail))
+
+    def delete(self, request: Request, account_id: str, script: str) -> Response:
+        """
+        End the tail that the path names and return the answer.
+
+        Raises:
+            ApiError: The Worker has no such tail.
+        """
+        tail = self._tails.get(request.path_params["tail_id"])
+        if tail is None or (tail.account_id, tail.script) != (account_id, script):
+            raise ApiError(404, TAIL_NOT_FOUND, "Tail not found.")
+        self._close(tail)
+        return envelope(None)
 
     async def serve(self, socket: WebSocket) -> None:
         """Send the events of the tail in the path until either side ends it."""
@@ -115,6 +141,8 @@ class TailSessions:
         waiting: asyncio.Queue[str | None] = asyncio.Queue()
 
         def sink(event: Mapping[str, Any]) -> None:
+            if not tail.is_about(event):
+                return
             if tail.filters.passes(event) and waiting.qsize() < MAX_WAITING:
                 waiting.put_nowait(json.dumps(event, ensure_ascii=False, default=str))
 

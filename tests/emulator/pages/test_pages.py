@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import websockets
 
 from tests.fixtures.embedded_cloud import CloudAccount
 
@@ -219,6 +221,29 @@ def test_functions_reach_durable_objects_of_a_worker(account: CloudAccount, site
 
     assert [account.visit(host, "/").text for host in (f"{site}.pages.dev", f"dev.{site}.pages.dev")] == ["counted"] * 2
     assert preview["durable_object_namespaces"]["COUNTER"]["namespace_id"] == namespace
+
+
+LOGS = (
+    'export default { fetch(request) { console.log("seen", new URL(request.url).pathname); return new Response() } };'
+)
+
+
+async def test_a_tail_tells_what_functions_of_one_deployment_log(account: CloudAccount, site: str) -> None:
+    """Another deployment's requests aren't in it; deleting it ends it, and no project has another's."""
+    earlier, newest = [await asyncio.to_thread(deploy, account, site, SITE, **{"_worker.js": LOGS}) for _ in range(2)]
+    where = f"/pages/projects/{site}/deployments/{newest['id']}/tails"
+    tail = account.result("POST", where, json={"filters": []})
+    async with websockets.connect(tail["url"], subprotocols=[websockets.Subprotocol("trace-v1")], proxy=None) as socket:
+        await asyncio.to_thread(account.visit, earlier["url"].removeprefix("https://"), "/earlier")
+        await asyncio.to_thread(account.visit, f"{site}.pages.dev", "/newest")
+        event = json.loads(await asyncio.wait_for(socket.recv(), 10))
+        account.result("DELETE", f"{where}/{tail['id']}")
+        with pytest.raises(websockets.ConnectionClosed):
+            await asyncio.wait_for(socket.recv(), 10)
+
+    assert event["logs"][0]["message"] == ["seen", "/newest"]
+    assert account.refusal("DELETE", f"{where}/{tail['id']}")[0] == 404
+    assert account.refusal("POST", f"/pages/projects/none/deployments/{newest['id']}/tails") == (404, 8000007)
 
 
 def test_a_function_that_cannot_start_fails_its_deployment(account: CloudAccount, site: str) -> None:
