@@ -126,8 +126,16 @@ KEY_OF_UPLOAD_NEEDED = ENCRYPTION_NOT_APPLICABLE.saying(
 KEY_DIFFERS_FROM_UPLOADS = ENCRYPTION_NOT_APPLICABLE.saying(
     "The provided encryption parameters did not match the ones used originally."
 )
+#: Their numbers are those that Alchemy's provider knows; the sentences, and the number of overlaps, are assumed.
+NO_NOTIFICATIONS = Refusal(404, 11015, "NoEventNotificationConfig", "This bucket has no event notifications.")
 NO_SUCH_NOTIFICATION = Refusal(
-    404, 11015, "NoSuchNotification", "No event notification configuration of this bucket leads to this queue."
+    404, 11011, "EventNotificationConfigNotFound", "No event notifications of this bucket go to this queue."
+)
+OVERLAPPING_NOTIFICATIONS = Refusal(
+    409,
+    11020,
+    "EventNotificationConflict",
+    "Rules for a queue must not overlap: by prefix and suffix, whatever they do.",
 )
 NO_SUCH_DOMAIN = Refusal(404, 10050, "NoSuchDomain", "The specified custom domain does not exist on this bucket.")
 MALFORMED_XML = Refusal(

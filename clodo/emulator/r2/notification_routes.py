@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,7 +11,7 @@ from starlette.routing import Route
 
 from clodo.emulator.envelope import envelope, object_body
 from clodo.emulator.queues.store import Queue, Queues
-from clodo.emulator.r2.errors import INVALID_ARGUMENT, NO_SUCH_NOTIFICATION, R2Refused
+from clodo.emulator.r2.errors import INVALID_ARGUMENT, NO_NOTIFICATIONS, NO_SUCH_NOTIFICATION, R2Refused
 from clodo.emulator.r2.notifications import rules_of, with_rules, without_rules
 from clodo.emulator.r2.records import Bucket
 from clodo.emulator.r2.routes import bucket_of, route
@@ -21,10 +22,12 @@ def routes(storage: Storage, queues: Queues) -> list[Route]:
     """Return the routes, relative to ``/client/v4/accounts/{account_id}``."""
 
     def queue_of(request: Request) -> Queue:
-        return queues.find(request.path_params["account_id"], request.path_params["queue_id"])
+        return queues.find(request.path_params["account_id"], request.path_params["queue_id"].replace("-", ""))
 
     async def get_all(request: Request) -> Response:
         bucket = bucket_of(storage, request)
+        if not rules_of(bucket):
+            raise R2Refused(NO_NOTIFICATIONS)
         shown = [_shown(bucket, queue) for queue in queues.with_ids(rules_of(bucket))]
         return envelope({"bucketName": bucket.name, "queues": shown})
 
@@ -61,8 +64,9 @@ def routes(storage: Storage, queues: Queues) -> list[Route]:
 
 def _raise_if_none(bucket: Bucket, queue: Queue) -> None:
     if queue.id not in rules_of(bucket):
-        raise R2Refused(NO_SUCH_NOTIFICATION)
+        raise R2Refused(NO_SUCH_NOTIFICATION if rules_of(bucket) else NO_NOTIFICATIONS)
 
 
 def _shown(bucket: Bucket, queue: Queue) -> dict[str, Any]:
-    return {"queueId": queue.id, "queueName": queue.name, "rules": rules_of(bucket)[queue.id]}
+    # Here, and only here, the real one writes the ids of queues with hyphens.
+    return {"queueId": str(UUID(queue.id)), "queueName": queue.name, "rules": rules_of(bucket)[queue.id]}

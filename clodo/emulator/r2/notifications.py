@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import combinations
 from typing import Any
 
 from clodo.emulator.clock import new_id, now
 from clodo.emulator.queues.limits import MAX_BATCH_MESSAGES
 from clodo.emulator.queues.producing import Producing
 from clodo.emulator.queues.store import Queues
-from clodo.emulator.r2.errors import INVALID_ARGUMENT, R2Refused
+from clodo.emulator.r2.errors import INVALID_ARGUMENT, OVERLAPPING_NOTIFICATIONS, R2Refused
 from clodo.emulator.r2.records import Bucket, Change
 from clodo.emulator.runtime.ports import BindingRefused, QueueMessage
 
@@ -59,12 +60,15 @@ def with_rules(bucket: Bucket, queue_id: str, given: object) -> dict[str, list[d
     Return the bucket's rules with some more for a queue.
 
     Raises:
-        R2Refused: They aren't what they should be, or too many.
+        R2Refused: They aren't what they should be, too many, or overlap.
     """
     if not isinstance(given, list) or not given or not all(isinstance(rule, dict) for rule in given):
         raise R2Refused(INVALID_ARGUMENT.saying("rules must be an array of objects."))
     made = [{"ruleId": new_id(), "createdAt": f"{now()[:23]}Z", **_checked(rule)} for rule in given]
-    rules = {**rules_of(bucket), queue_id: [*rules_of(bucket).get(queue_id, ()), *made]}
+    ours = [*rules_of(bucket).get(queue_id, ()), *made]
+    if any(_overlap(one, other) for one, other in combinations(ours, 2)):
+        raise R2Refused(OVERLAPPING_NOTIFICATIONS)
+    rules = {**rules_of(bucket), queue_id: ours}
     if sum(len(some) for some in rules.values()) > MAX_RULES:
         raise R2Refused(INVALID_ARGUMENT.saying(f"At most {MAX_RULES} rules are allowed."))
     return rules
@@ -85,6 +89,13 @@ def _checked(rule: Mapping[str, Any]) -> dict[str, Any]:
     if not all(isinstance(text, str) for text in texts.values()):
         raise R2Refused(INVALID_ARGUMENT.saying("prefix, suffix and description must be strings."))
     return {"actions": actions, **texts}
+
+
+def _overlap(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    first, second = one.get("prefix", ""), other.get("prefix", "")
+    end, another = one.get("suffix", ""), other.get("suffix", "")
+    begins = first.startswith(second) or second.startswith(first)
+    return bool(begins and (end.endswith(another) or another.endswith(end)))
 
 
 def _wants(rule: Mapping[str, Any], change: Change) -> bool:

@@ -16,11 +16,14 @@ from tests.fixtures.embedded_cloud import account_of
 PARAMETERS = (
     *("uploads", "uploadId", "partNumber", "list-type", "max-keys", "continuation-token", "prefix", "delimiter"),
     *("start-after", "encoding-type", "marker", "delete", "key-marker", "max-uploads", "max-parts", "location", "acl"),
+    *("cors", "encryption", "versioning", "lifecycle", "tagging", "X-Amz-Credential", "x-id"),
 )
 HEADERS = (
     *("range", "if-match", "if-none-match", "if-modified-since", "x-amz-meta-a", "x-amz-copy-source", "content-md5"),
     *("x-amz-copy-source-range", "expires", "x-amz-storage-class", "x-amz-checksum-crc32", "x-amz-trailer"),
-    *("cf-max-keys", "cf-continuation-token", "content-encoding", "x-amz-metadata-directive"),
+    *("cf-max-keys", "cf-continuation-token", "content-encoding", "x-amz-metadata-directive", "if-range", "origin"),
+    *("x-amz-server-side-encryption-customer-algorithm", "x-amz-server-side-encryption-customer-key", "x-amz-acl"),
+    *("x-amz-checksum-algorithm", "x-amz-checksum-type", "x-amz-server-side-encryption", "x-amz-checksum-sha256"),
 )
 BODIES = (
     b"<Delete><Object/></Delete>",
@@ -47,7 +50,7 @@ def client(cloud: Any) -> Iterator[httpx.Client]:
 @pytest.mark.exhaustive
 @settings(max_examples=400, deadline=None)
 @given(
-    method=st.sampled_from(("GET", "POST", "PUT", "HEAD", "DELETE")),
+    method=st.sampled_from(("GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH")),
     path=st.sampled_from(("/", "/things", "/things/key", "/things/", "/other")),
     body=st.binary(max_size=30) | st.sampled_from(BODIES),
     query=st.dictionaries(st.sampled_from(PARAMETERS), texts | st.sampled_from(("2", "1", "url")), max_size=3),

@@ -71,10 +71,10 @@ def test_changes_are_told_to_a_queue(account: CloudAccount, s3: httpx.Client, qu
 
 
 def test_rules_choose_by_action_prefix_and_suffix(account: CloudAccount, s3: httpx.Client, queue: str) -> None:
-    """One message for a change, however many rules want it; the expired are told as such."""
+    """Only what a rule names is told; the expired are told as such."""
     rule(account, queue, actions=CREATED, prefix="logs/", suffix=".gz")
-    rule(account, queue, actions=["PutObject", "LifecycleDeletion"], prefix="logs/")
-    for key in ("logs/1.gz", "logs/2", "other.gz"):
+    rule(account, queue, actions=["LifecycleDeletion"], prefix="logs/", suffix=".txt")
+    for key in ("logs/1.gz", "logs/2.txt", "other.gz"):
         s3.put(f"/things/{key}", content=b"x")
     old = {"condition": {"type": "Age", "maxAge": 86_400}}
     rules = [{"id": "old", "enabled": True, "conditions": {"prefix": ""}, "deleteObjectsTransition": old}]
@@ -88,9 +88,7 @@ def test_rules_choose_by_action_prefix_and_suffix(account: CloudAccount, s3: htt
 
     assert [(one["action"], one["object"]["key"]) for one in told(account, queue)] == [
         ("PutObject", "logs/1.gz"),
-        ("PutObject", "logs/2"),
-        ("LifecycleDeletion", "logs/1.gz"),
-        ("LifecycleDeletion", "logs/2"),
+        ("LifecycleDeletion", "logs/2.txt"),
     ]
 
 
@@ -101,7 +99,7 @@ def test_the_sdk_manages_rules(account: CloudAccount, queue: str) -> None:
     ) as client:
         rules = client.r2.buckets.event_notifications
         where: Any = {"account_id": account.account_id, "bucket_name": "things"}
-        rules.update(queue, **where, rules=[{"actions": ["PutObject"], "description": "all"}])
+        rules.update(queue, **where, rules=[{"actions": ["PutObject"], "prefix": "b/", "description": "b"}])
         rules.update(queue, **where, rules=[{"actions": ["DeleteObject"], "prefix": "a/"}])
         listed = (rules.list("things", account_id=account.account_id).queues or [])[0]
         first, second = (listed.rules or [])[:2]
@@ -109,7 +107,8 @@ def test_the_sdk_manages_rules(account: CloudAccount, queue: str) -> None:
         left = rules.get(queue, **where).rules or []
         rules.delete(queue, **where)
 
-        assert (listed.queue_name, first.description, second.prefix) == ("changes", "all", "a/")
+        assert (listed.queue_name, first.description, second.prefix) == ("changes", "b", "a/")
+        assert (listed.queue_id or "").replace("-", "") == queue != listed.queue_id
         assert [one.rule_id for one in left] == [second.rule_id]
         with pytest.raises(NotFoundError, match="11015"):
             rules.get(queue, **where)
@@ -121,4 +120,17 @@ def test_rules_that_cannot_be_are_refused(account: CloudAccount, queue: str, rul
     answer = account.api.put(f"{account.root}{CONFIGURATION}/queues/{queue}", json={"rules": rules})
 
     assert answer.status_code == 400
-    assert account.result("GET", CONFIGURATION)["queues"] == []
+    assert account.refusal("GET", CONFIGURATION)[:2] == (404, 11015)
+
+
+def test_rules_do_not_overlap(account: CloudAccount, queue: str) -> None:
+    """Two rules for a queue that one key could fit are refused, though they name other actions."""
+    rule(account, queue, actions=["PutObject"], prefix="logs/", suffix=".gz")
+    other = account.result("POST", "/queues", json={"queue_name": "other"})["queue_id"]
+
+    for given in ({}, {"prefix": "logs/2026/"}, {"prefix": "logs/", "suffix": ".tar.gz"}):
+        body = {"rules": [{"actions": ["DeleteObject"], **given}]}
+        assert account.refusal("PUT", f"{CONFIGURATION}/queues/{queue}", json=body)[0] == 409
+    rule(account, queue, actions=["PutObject"], prefix="logs/", suffix=".txt")
+    rule(account, other, actions=["PutObject"])
+    assert [len(one["rules"]) for one in account.result("GET", CONFIGURATION)["queues"]] == [2, 1]
