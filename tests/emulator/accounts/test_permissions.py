@@ -106,12 +106,23 @@ def test_routes_of_a_worker_need_the_zones_right(account: CloudAccount, client_w
 
 def test_zones_of_a_token_without_a_right_to_list_them(account: CloudAccount, client_with: TokenMaker) -> None:
     """Without Zone Read the list is empty, asking for a name is code 0 (recorded), and so is making one."""
-    client = client_with("DNS Write")
+    client = client_with("Workers Routes Write")
 
     assert client.get("/zones").json()["result"] == []
     assert code(client.get("/zones", params={"name": account.zone})) == (403, 0)
     body = {"name": f"new-{account.zone}", "account": {"id": account.account_id}}
     assert code(client.post("/zones", json=body)) == (403, 0)
+
+
+def test_who_may_edit_records_finds_the_zone_by_name(account: CloudAccount, client_with: TokenMaker) -> None:
+    """ACME clients have DNS Write for one zone and no other right: they find its id, and nothing else."""
+    client = client_with("DNS Write", zone_ids=[account.zone_id])
+    found = client.get("/zones", params={"name": account.zone}).json()["result"]
+
+    assert [zone["id"] for zone in found] == [account.zone_id]
+    assert client.get("/zones").json()["result"] == []
+    assert code(client.get("/zones", params={"name": f"sub.{account.zone}"})) == (403, 0)
+    assert code(client.get(f"/zones/{account.zone_id}")) == (403, 9109)
 
 
 def test_a_token_of_another_account_has_no_right_here(account: CloudAccount) -> None:
