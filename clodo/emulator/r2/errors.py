@@ -135,7 +135,7 @@ OVERLAPPING_NOTIFICATIONS = Refusal(
     409,
     11020,
     "EventNotificationConflict",
-    "Rules for a queue must not overlap: by prefix and suffix, whatever they do.",
+    "Rules for a queue must not overlap by prefix and suffix, whatever they do.",
 )
 NO_SUCH_DOMAIN = Refusal(404, 10050, "NoSuchDomain", "The specified custom domain does not exist on this bucket.")
 MALFORMED_XML = Refusal(
