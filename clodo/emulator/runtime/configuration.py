@@ -84,7 +84,7 @@ class Callee:
     The other end of a service binding.
 
     Attributes:
-        entrypoint: Empty for the default one.
+        entrypoint: By `entrypoint_name`.
     """
 
     account_id: str
@@ -231,6 +231,11 @@ def script_fields(spec: VersionSpec) -> dict[str, object]:
     return {"modules": modules}
 
 
+def _designator(service: str, entrypoint: str) -> dict[str, object]:
+    name, _, props = entrypoint.partition(" ")
+    return {"name": service, "entrypoint": name or None, "props": {"json": props} if props else None}
+
+
 def version_metadata(spec: VersionSpec) -> str:
     """Return the JSON of a version metadata binding."""
     return json.dumps({"id": spec.version_id, "tag": spec.tag or "", "timestamp": spec.created_on})
@@ -303,10 +308,7 @@ class _Services:
 def callees_of(specs: Iterable[VersionSpec]) -> set[Callee]:
     """Return the targets of the bindings of *specs* to other Workers and their objects."""
     services = {
-        Callee(spec.account_id, str(binding["service"]), entrypoint_name(binding.get("entrypoint")))
-        for spec in specs
-        for binding in spec.bindings
-        if binding.get("type") == "service"
+        _callee_of(binding, spec) for spec in specs for binding in spec.bindings if binding.get("type") == "service"
     }
     return services | {Callee(account_id, script, OBJECTS_ENTRYPOINT) for account_id, script, _ in objects_of(specs)}
 
@@ -322,9 +324,25 @@ def objects_of(specs: Iterable[VersionSpec]) -> set[tuple[str, str, str]]:
     }
 
 
-def entrypoint_name(name: object) -> str:
-    """Return a binding's entrypoint with the default one written as an empty string."""
-    return "" if name in (None, "default") else str(name)
+def entrypoint_name(name: object, props: object = None) -> str:
+    """
+    Return a binding's entrypoint with the default one written as an empty string.
+
+    Args:
+        props: What callers through this binding find in `ctx.props`; written behind the name, which has no space.
+    """
+    known = "" if name in (None, "default") else str(name)
+    return f"{known} {json.dumps(props, sort_keys=True)}" if props else known
+
+
+def exported_name(entrypoint: str) -> str:
+    """Return an entrypoint's name as the script exports it, empty for the default one."""
+    return entrypoint.partition(" ")[0]
+
+
+def _callee_of(binding: Mapping[str, Any], spec: VersionSpec) -> Callee:
+    entrypoint = entrypoint_name(binding.get("entrypoint"), binding.get("props"))
+    return Callee(spec.account_id, str(binding["service"]), entrypoint)
 
 
 def _binding(
@@ -377,8 +395,7 @@ def _binding(
             bucket = services.backend(index, spec, kind="r2", id=where)
             return {"name": name, "r2Bucket": bucket}
         case "service":
-            callee = Callee(spec.account_id, str(binding["service"]), entrypoint_name(binding.get("entrypoint")))
-            return {"name": name, "service": services.callee(index, spec, callee)}
+            return {"name": name, "service": services.callee(index, spec, _callee_of(binding, spec))}
         case "assets":
             if spec.assets is None:
                 raise ScriptInvalid(f"The binding {name} needs assets, and this version has none")
@@ -532,7 +549,7 @@ def serving(
                 {
                     "name": entry.socket,
                     "address": f"unix:{sockets / entry.socket}",
-                    "service": {"name": front, "entrypoint": name},
+                    "service": _designator(front, name),
                     "http": http,
                 }
                 for name in entrypoints[index]

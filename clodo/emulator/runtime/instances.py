@@ -224,20 +224,28 @@ class Instance:
             patience: For how long requests in flight are waited for.
         """
         async with self._replacing:
-            if self.specs == specs:
-                return
-            self._gate.clear()
+            if self.specs != specs:
+                await self._exchange(specs, patience)
+
+    async def add_entrypoint(self, entrypoint: str, *, patience: timedelta) -> None:
+        """Exchange the process, as `replace` does, for one that has *entrypoint*, too, if `spawn` knows it by now."""
+        async with self._replacing:
+            if all(entrypoint not in names for names in self._entrypoints):
+                await self._exchange(self.specs, patience)
+
+    async def _exchange(self, specs: tuple[VersionSpec, ...], patience: timedelta) -> None:
+        self._gate.clear()
+        try:
+            await _wait(self._only_long, patience)
+            before, self.specs = self.specs, specs
+            await self.end()
             try:
-                await _wait(self._only_long, patience)
-                before, self.specs = self.specs, specs
-                await self.end()
-                try:
-                    await self._start()
-                except BaseException:
-                    self.specs = before
-                    raise
-            finally:
-                self._gate.set()
+                await self._start()
+            except BaseException:
+                self.specs = before
+                raise
+        finally:
+            self._gate.set()
 
     async def rest(self) -> None:
         """End the process until the next request, which waits for the end: objects must never be in two processes."""

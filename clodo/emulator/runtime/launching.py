@@ -13,7 +13,7 @@ from pathlib import Path
 from clodo.emulator.runtime.alarms import Owner
 from clodo.emulator.runtime.assets import compose
 from clodo.emulator.runtime.config import RuntimeConfig
-from clodo.emulator.runtime.configuration import OBJECTS_ENTRYPOINT, Backends, empty, probing, serving
+from clodo.emulator.runtime.configuration import OBJECTS_ENTRYPOINT, Backends, empty, exported_name, probing, serving
 from clodo.emulator.runtime.control import ask
 from clodo.emulator.runtime.exports import Exports, content_key, listeners_of, read_exports, refusal
 from clodo.emulator.runtime.kept_objects import folder_of
@@ -44,6 +44,8 @@ class Launcher:
         self._is_tailed = is_tailed
         #: Scripts whose processes have had Durable Objects.
         self.with_objects: set[Owner] = set()
+        #: Entrypoints with `props` that other Workers' bindings name, by the script that they are of.
+        self.with_props: dict[Owner, set[str]] = {}
         self._exports: dict[str, Exports] = {}
         self._empty_start: asyncio.Task[float] | None = None
         self._starts = asyncio.Semaphore(max(2, os.cpu_count() or 1))
@@ -84,13 +86,16 @@ class Launcher:
         Raises:
             StartFailed, ScriptInvalid: It doesn't start.
         """
+        # First, as it learns of props; a Worker may be bound to itself.
+        backends = await self._backends(specs)
         entrypoints: list[tuple[str, ...]] = []
         assets: dict[int, Path] = {}
         for index, spec in enumerate(specs):
-            entrypoints.append((await self.find_exports(spec)).entrypoints if spec.has_script else ())
+            names = (await self.find_exports(spec)).entrypoints if spec.has_script else ()
+            propped = self.with_props.get((spec.account_id, spec.script), ()) if spec.has_script else ()
+            entrypoints.append((*names, *(name for name in propped if exported_name(name) in ("", *names))))
             if spec.assets is not None:
                 assets[index] = await self.compose(spec)
-        backends = await self._backends(specs)
         objects = None
         if specs[0].has_durable_objects:
             objects = self.objects_folder(specs[0].account_id, specs[0].script)

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from starlette.types import Receive, Scope, Send
 
 from clodo.emulator.runtime import pages
-from clodo.emulator.runtime.configuration import CALLER_HEADER, CF_HEADER, PROTOCOL_HEADER, SECRET_HEADER
+from clodo.emulator.runtime.configuration import (
+    CALLER_HEADER,
+    CF_HEADER,
+    PROTOCOL_HEADER,
+    SECRET_HEADER,
+    exported_name,
+)
 from clodo.emulator.runtime.forwarding import HOP_BY_HOP, Ending, Headers, Outcome, cut, refuse_websocket
 from clodo.emulator.runtime.instances import EntrypointMissing, Lease
 from clodo.emulator.runtime.ports import Disturbance, ScriptInvalid, WorkerdUnavailable
@@ -191,7 +197,7 @@ async def pass_to_version(
             await send_page(scope, send, pages.worker_unavailable(host, ray, error.message), extra)
             return
         except EntrypointMissing:
-            why = f"{script} has no entrypoint named {entrypoint}"
+            why = f"{script} has no entrypoint named {exported_name(entrypoint)}"
             await send_page(scope, send, pages.worker_unavailable(host, ray, why), extra)
             return
         try:

@@ -20,7 +20,7 @@ from clodo.emulator.runtime.bindings.server import BindingServer
 from clodo.emulator.runtime.caching import Cache
 from clodo.emulator.runtime.callees import Callees
 from clodo.emulator.runtime.config import RuntimeConfig
-from clodo.emulator.runtime.configuration import Backends, Callee, callees_of, clamp_date, objects_of
+from clodo.emulator.runtime.configuration import Backends, Callee, callees_of, clamp_date, exported_name, objects_of
 from clodo.emulator.runtime.disturbances import Disturbances
 from clodo.emulator.runtime.doors import Doors
 from clodo.emulator.runtime.exports import raise_if_useless, refusal
@@ -237,6 +237,10 @@ class Runtime:
 
     async def _backends(self, specs: Sequence[VersionSpec]) -> Backends:
         callees = {callee: f"unix:{await self._callees.address(callee)}" for callee in callees_of(specs)}
+        for callee in callees:
+            if exported_name(callee.entrypoint) != callee.entrypoint:
+                propped = self._launcher.with_props.setdefault((callee.account_id, callee.script), set())
+                propped.add(callee.entrypoint)
         objects = {}
         for account_id, script, class_name in objects_of(specs):
             for version_id, _ in self.directory.live_traffic(account_id, script) or ():
@@ -280,9 +284,21 @@ class Runtime:
         if version is None:
             raise WorkerdUnavailable(f"{script} has no version {version_id}")
         key = key_of(version.spec)
+        was_added = False
         while True:
             instance = self._instances.get(key)
-            if instance is not None and (lease := instance.try_lease(version, entrypoint, is_long=is_long)) is not None:
+            lease = None
+            if instance is not None:
+                try:
+                    lease = instance.try_lease(version, entrypoint, is_long=is_long)
+                except EntrypointMissing:
+                    if was_added or exported_name(entrypoint) == entrypoint:
+                        raise
+                    # The process is older than the binding with these props.
+                    was_added = True
+                    await self._add_entrypoint(instance, entrypoint)
+                    continue
+            if lease is not None:
                 if lease.workerd.is_tailed != self._is_tailed(account_id, script):
                     self._switch.turn(account_id, script)
                 await self._switch.turned()
@@ -327,6 +343,12 @@ class Runtime:
         specs = self._group(wanted, account_id, script)
         try:
             await instance.replace(specs, patience=self.config.exchange_patience)
+        except StartFailed as error:
+            raise WorkerdUnavailable(refusal(error.output)) from error
+
+    async def _add_entrypoint(self, instance: Instance, entrypoint: str) -> None:
+        try:
+            await instance.add_entrypoint(entrypoint, patience=self.config.exchange_patience)
         except StartFailed as error:
             raise WorkerdUnavailable(refusal(error.output)) from error
 

@@ -194,3 +194,33 @@ async def test_a_stub_that_is_held_keeps_its_version_alive(cloud: Cloud) -> None
     after = await cloud.text("held", "/admin")
 
     assert (await held, after) == ("slow v1", "admin v2")
+
+
+async def test_props_of_a_binding_reach_the_callee(cloud: Cloud) -> None:
+    """Each binding's own are in `ctx.props`, by fetch and RPC, also when the callee runs already or is itself."""
+    source = """
+        import { WorkerEntrypoint } from "cloudflare:workers";
+        export class Admin extends WorkerEntrypoint { props() { return this.ctx.props; } }
+        export default { async fetch(request, env, ctx) {
+          if (new URL(request.url).pathname !== "/ask") return Response.json(ctx.props);
+          const fetched = await env.DEFAULT.fetch("http://callee/");
+          return Response.json([await fetched.json(), await env.ADMIN.props(), await env.PLAIN.props()]);
+        } };"""
+
+    def bindings(to: str, who: str) -> list[dict[str, object]]:
+        return [
+            {**SERVICE, "name": "DEFAULT", "service": to, "props": {"who": who, "é": [1]}},
+            {**SERVICE, "name": "ADMIN", "service": to, "entrypoint": "Admin", "props": {"who": f"admin {who}"}},
+            {**SERVICE, "name": "PLAIN", "service": to, "entrypoint": "Admin"},
+        ]
+
+    await cloud.worker("props-callee", source)
+    plain = await cloud.text("props-callee")
+    for who in ("first", "second"):
+        await cloud.worker(f"props-{who}", source, *bindings("props-callee", who))
+    await cloud.worker("props-itself", source, *bindings("props-itself", "itself"))
+
+    asked = [(await cloud.request(f"props-{who}", "/ask")).json() for who in ("first", "second", "itself")]
+
+    assert plain == "{}"
+    assert asked == [[{"who": who, "é": [1]}, {"who": f"admin {who}"}, {}] for who in ("first", "second", "itself")]
