@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
@@ -21,11 +22,17 @@ from clodo.emulator.pages.tokens import UploadTokens
 from clodo.emulator.workers.limits import MAX_UPLOAD_BYTES
 from clodo.emulator.zones.store import Zones
 
+Item = TypeVar("Item")
+
 DEPLOYMENT_IS_LIVE = 8000034
 #: Assumed number.
 DEPLOYMENT_HAS_ALIAS = 8000035
 DOMAIN_NOT_FOUND = 8000021
 DOMAIN_EXISTS = 8000018
+
+#: From public reports of 2026, like the most deployments of a page. The most projects are assumed: wrangler's pages.
+INVALID_LIST_OPTIONS = (8000024, "Invalid list options provided. Review the `page` or `per_page` parameter.")
+MAX_PROJECTS, MAX_DEPLOYMENTS = 10, 25
 
 _BUILD_KEYS = ("build_command", "destination_dir", "root_dir", "web_analytics_tag", "web_analytics_token")
 
@@ -48,7 +55,7 @@ def routes(
 
     async def list_projects(request: Request) -> Response:
         found = projects.of_account(request.path_params["account_id"])
-        page, info = page_of(found, request.query_params, default_per_page=10, max_per_page=100)
+        page, info = _page_of(found, request, MAX_PROJECTS)
         return envelope([shown_project(projects, project) for project in page], result_info=info)
 
     async def create_project(request: Request) -> Response:
@@ -100,7 +107,7 @@ def routes(
         if environment not in (None, *ENVIRONMENTS):
             raise ApiError(400, INVALID_CONFIGURATION, "env must be production or preview.")
         found = projects.deployments(project, environment)
-        page, info = page_of(found, request.query_params, default_per_page=25, max_per_page=100)
+        page, info = _page_of(found, request, MAX_DEPLOYMENTS)
         return envelope([shown_deployment(project, one) for one in page], result_info=info)
 
     async def create_deployment(request: Request) -> Response:
@@ -210,6 +217,17 @@ def routes(
         Route(domain, get_domain, methods=["PATCH"]),
         Route(domain, delete_domain, methods=["DELETE"]),
     ]
+
+
+def _page_of(found: Sequence[Item], request: Request, size: int) -> tuple[Sequence[Item], dict[str, int]]:
+    return page_of(
+        found,
+        request.query_params,
+        default_per_page=size,
+        max_per_page=size,
+        bad_page=INVALID_LIST_OPTIONS,
+        bad_per_page=INVALID_LIST_OPTIONS,
+    )
 
 
 def _has_alias(projects: Projects, project: Project, deployment: Deployment) -> bool:

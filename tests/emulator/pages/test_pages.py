@@ -276,6 +276,17 @@ def test_deployments_are_listed_rolled_back_and_deleted(account: CloudAccount, s
     assert account.result("GET", f"/pages/projects/{site}")["canonical_deployment"]["id"] == retried["id"]
 
 
+def test_lists_have_no_longer_pages_than_on_cloudflare(account: CloudAccount, site: str) -> None:
+    """Ten projects and 25 deployments are the most, and what comes when nothing is said; else it is 8000024."""
+    deployments = f"/pages/projects/{site}/deployments"
+
+    for path, most in (("/pages/projects", 10), (deployments, 25)):
+        assert account.api.get(f"{account.root}{path}?page=1&per_page={most}").json()["result_info"]["per_page"] == most
+        assert account.api.get(account.root + path).json()["result_info"]["per_page"] == most
+        for odd in (f"per_page={most + 1}", "per_page=0", "page=0", "page=x"):
+            assert account.refusal("GET", f"{path}?{odd}") == (400, 8000024), odd
+
+
 def test_a_branch_loses_its_preview_only_by_force(account: CloudAccount, site: str) -> None:
     """The preview that a branch's name leads to is deleted with `force` only, earlier ones as they are."""
     earlier, newest = (deploy(account, site, {"/index.html": text}, branch="dev") for text in (b"1", b"2"))
