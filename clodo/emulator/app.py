@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from clodo.emulator.access import AccessLog, Recorded
-from clodo.emulator.accounts import audit_routes, token_routes
+from clodo.emulator.accounts import audit_routes, ranges, token_routes
 from clodo.emulator.accounts import routes as account_routes
 from clodo.emulator.accounts.audit import AuditLog
 from clodo.emulator.accounts.authentication import Authenticated
@@ -362,6 +362,7 @@ class Cloud:
             *self.analytics.routes(),
             *pages_asset_routes(self.projects, self._site_blobs, self._upload_tokens),
             *account_routes.routes(self.accounts),
+            *ranges.routes(),
             *token_routes.routes(self.accounts),
             *audit_routes.routes(self.accounts, self.audit),
             *zone_list_routes.routes(self.zones, self.accounts, self.directory.refresh_hosts),

@@ -21,7 +21,7 @@ from tests.emulator.conftest import WORKER_JS
 
 TEXT = (ROOT / "docs" / "emulator.md").read_text()
 #: Those that begin so are not below ``accounts/{id}``.
-GENERAL = ("accounts", "memberships", "user", "zones", "graphql", "pages/assets")
+GENERAL = ("accounts", "memberships", "user", "ips", "zones", "graphql", "pages/assets")
 _CELL = re.compile(r"`([^`]+)`((?: (?:GET|POST|PUT|PATCH|DELETE)\*?)+)")
 
 

@@ -35,6 +35,9 @@ UNKNOWN_KEY = (9103, "Unknown X-Auth-Key or X-Auth-Email")
 #: Calls that carry the JWT of an upload session where others carry a token; their handlers check it.
 HOLDS_ITS_OWN_JWT = re.compile(r"^(/accounts/[^/]+/workers/assets/upload|/pages/assets/[^/]+)$")
 
+#: What anybody may read without saying who asks.
+PUBLIC = frozenset({"/ips"})
+
 _CALLER = "clodo.caller"
 
 
@@ -55,7 +58,7 @@ class Authenticated:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on, or refuse it in the envelope."""
-        if scope["type"] != "http" or HOLDS_ITS_OWN_JWT.match(raw_path(scope)):
+        if scope["type"] != "http" or raw_path(scope) in PUBLIC or HOLDS_ITS_OWN_JWT.match(raw_path(scope)):
             await self.app(scope, receive, send)
             return
         left: Mapping[str, str] = {}

@@ -91,6 +91,8 @@ TABLE: tuple[Row, ...] = (
     # Accounts by themselves, their members, roles, subscriptions and audit logs, and all else that they have
     Row("/accounts/*", Level.ACCOUNT, ("Account Settings",), refusal=UNAUTHORIZED),
     Row("/accounts", Level.NONE),
+    # Nobody has to say who asks, either: PUBLIC of authentication.py.
+    Row("/ips", Level.NONE),
     Row("/graphql", Level.ANY_ACCOUNT, ("Account Analytics", "Analytics"), only_reads=True),
     Row("/zones/*/dns_records", Level.ZONE, ("DNS",)),
     Row("/zones/*/dns_settings", Level.ZONE, ("DNS",)),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+from typing import Any
+
 import httpx
 import pytest
+from cloudflare import Cloudflare
 
 from clodo.emulator.server import EmbeddedCloud
 from tests.fixtures.embedded_cloud import CloudAccount, account_of
@@ -189,3 +193,14 @@ def test_the_cloud_s_own_endpoints_need_the_admin_token(account: CloudAccount) -
     ):
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         assert httpx.get(url, headers=headers, trust_env=False).status_code == status
+
+
+def test_anybody_may_ask_for_the_edges_addresses(cloud: EmbeddedCloud) -> None:
+    """Without a token, and with a wrong one, ranges of both kinds come, as the SDK's strictest validation has it."""
+    with Cloudflare(api_token="wrong", base_url=cloud.url, max_retries=0, _strict_response_validation=True) as client:
+        read: Any = client.ips.list()
+
+    asked = httpx.get(f"{cloud.url}/ips", trust_env=False).json()["result"]
+    assert asked["etag"] == read.etag
+    assert {ip_network(found).version for found in asked["ipv4_cidrs"]} == {4}
+    assert {ip_network(found).version for found in asked["ipv6_cidrs"]} == {6}
