@@ -338,7 +338,7 @@ async def _is_exception(response: aiohttp.ClientResponse) -> bool:
         return False
     if response.headers.get("content-length") != str(len(_EXCEPTION_BODY)):
         return False
-    return await response.read() == _EXCEPTION_BODY
+    return response.method == "HEAD" or await response.read() == _EXCEPTION_BODY
 
 
 async def _pass_inward(receive: Receive, socket: aiohttp.ClientWebSocketResponse) -> None:

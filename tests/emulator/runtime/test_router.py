@@ -287,13 +287,15 @@ async def test_an_exception_shows_error_1101_and_a_workers_own_500_does_not(clou
 
     thrown = await cloud.request("thrower", "/throw")
     own = await cloud.request("thrower", "/own")
+    heads = [await cloud.request("thrower", path, "HEAD") for path in ("/throw", "/own")]
 
     assert thrown.status_code == 500
     assert "1101" in thrown.text
     assert "Worker threw exception" in thrown.text
     assert own.text == "Internal Server Error"
+    assert [head.headers["content-type"] for head in heads] == ["text/html; charset=UTF-8", "text/plain;charset=UTF-8"]
     stats = next(s for s in cloud.runtime.stats() if s.version_id == spec.version_id)
-    assert (stats.requests, stats.errors, stats.responses) == (2, 1, {"5xx": 2})
+    assert (stats.requests, stats.errors, stats.responses) == (4, 2, {"5xx": 4})
     assert "boom" in cloud.runtime.log(spec.account_id, "thrower", spec.version_id)
 
 
