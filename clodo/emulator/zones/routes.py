@@ -33,6 +33,20 @@ STATUSES = ("initializing", "pending", "active", "moved")
 #: Pairs of nameservers; an account's zones share one, which one its id decides.
 NAME_SERVERS = (("ada", "bob"), ("ella", "finn"), ("gina", "hugo"), ("ines", "jack"), ("dora", "kate"))
 
+#: The plan of every zone, and the only one that can be had.
+PLAN: Mapping[str, Any] = {
+    "id": "0feeeeeeeeeeeeeeeeeeeeeeeeeeeeee",
+    "name": "Free Website",
+    "price": 0,
+    "currency": "USD",
+    "frequency": "",
+    "is_subscribed": False,
+    "can_subscribe": False,
+    "legacy_id": "free",
+    "legacy_discount": False,
+    "externally_managed": False,
+}
+
 _TO_LIST_ZONES = frozenset({"Zone Read", "Zone Write"})
 #: Who may edit a zone's records may find its id by its name: tried by certbot's authors in 2020 (certbot#8015) and by a
 #: user of ddclient in 2025 (ddclient#834).
@@ -115,8 +129,10 @@ def routes(zones: Zones, accounts: Accounts, refresh_hosts: Callable[[], None]) 
         zone = zone_of(request, zones)
         body = await object_body(request)
         changes = {key: body[key] for key in ("paused", "type", "vanity_name_servers") if body.get(key) is not None}
-        if not changes:
-            raise ApiError(400, INVALID_CHANGE, "paused, type or vanity_name_servers is what can be changed.")
+        if (plan := body.get("plan")) is not None and plan != {"id": PLAN["id"]}:
+            raise ApiError(400, INVALID_CHANGE, "The zone can't have this plan.")
+        if not changes and plan is None:
+            raise ApiError(400, INVALID_CHANGE, "paused, plan, type or vanity_name_servers is what can be changed.")
         _raise_if_unfit(changes)
         return envelope(_zone(zones.change(zone["id"], **changes), accounts, caller(request)))
 
@@ -131,6 +147,10 @@ def routes(zones: Zones, accounts: Accounts, refresh_hosts: Callable[[], None]) 
         # There is no registrar to ask: whoever asks for the check has changed the nameservers.
         zones.activate(zone["id"])
         return envelope({"id": zone["id"]})
+
+    async def list_plans(request: Request) -> Response:
+        zone_of(request, zones)
+        return envelope([{**PLAN, "frequency": "monthly", "is_subscribed": True, "can_subscribe": True}])
 
     async def list_page_rules(request: Request) -> Response:
         zone_of(request, zones)
@@ -148,6 +168,7 @@ def routes(zones: Zones, accounts: Accounts, refresh_hosts: Callable[[], None]) 
         Route("/zones/{zone_id}", get_zone, methods=["GET"]),
         Route("/zones/{zone_id}", patch_zone, methods=["PATCH"]),
         Route("/zones/{zone_id}", delete_zone, methods=["DELETE"]),
+        Route("/zones/{zone_id}/available_plans", list_plans, methods=["GET"]),
         Route("/zones/{zone_id}/activation_check", check_activation, methods=["PUT"]),
         Route("/zones/{zone_id}/custom_hostnames/fallback_origin", get_fallback_origin, methods=["GET"]),
         # None can be made; clients that look for them (octoDNS) see that there are none.
@@ -259,16 +280,5 @@ def _zone(row: Row, accounts: Accounts, whose: Caller) -> dict[str, Any]:
         "tenant": {"id": None, "name": None},
         "tenant_unit": {"id": None},
         "permissions": _permissions(row, whose),
-        "plan": {
-            "id": "0feeeeeeeeeeeeeeeeeeeeeeeeeeeeee",
-            "name": "Free Website",
-            "price": 0,
-            "currency": "USD",
-            "frequency": "",
-            "is_subscribed": False,
-            "can_subscribe": False,
-            "legacy_id": "free",
-            "legacy_discount": False,
-            "externally_managed": False,
-        },
+        "plan": dict(PLAN),
     }

@@ -123,6 +123,7 @@ def test_zones_validate(account: CloudAccount, client: Cloudflare) -> None:
                 "zones.delete": lambda: client.zones.delete(zone_id=made.id),
                 "zones.settings.get": lambda: client.zones.settings.get("min_tls_version", **here),
                 "zones.settings.edit": lambda: client.zones.settings.edit("ssl", **here, value="strict"),
+                "zones.plans.list": lambda: list(client.zones.plans.list(**here)),
                 "zones.subscriptions.get": lambda: client.zones.subscriptions.get(**here),
                 "ssl.certificate_packs.get": lambda: client.ssl.certificate_packs.get(pack.id, **here),
                 "ssl.verification.get": lambda: client.ssl.verification.get(**here),

@@ -247,3 +247,13 @@ def test_dns_settings_are_kept_by_zone(account: CloudAccount) -> None:
     for odd in odd_ones:
         assert code(account.api.patch(path, json=odd))[0] == 400, odd
     assert account.api.get(path).json()["result"] == changed
+
+
+def test_a_zone_keeps_the_plan_there_is(account: CloudAccount) -> None:
+    """Tools that set a zone's plan find the one it has; another is refused."""
+    path = f"/zones/{account.zone_id}"
+    (plan,) = account.api.get(f"{path}/available_plans").json()["result"]
+
+    assert (plan["legacy_id"], plan["can_subscribe"]) == ("free", True)
+    assert account.api.patch(path, json={"plan": {"id": plan["id"]}}).json()["result"]["plan"]["legacy_id"] == "free"
+    assert code(account.api.patch(path, json={"plan": {"id": "94f3b7b768b0458b56d2cac4fe5ec0f9"}})) == (400, 1002)
