@@ -110,11 +110,13 @@ def test_whoami_names_the_user_and_the_account(project: Project) -> None:
 
 @exhaustive
 def test_a_wrong_token_is_told_so(project: Project) -> None:
-    """A token nobody has ends wrangler with the authentication error."""
-    done = project.attempt("deploy", env={"CLOUDFLARE_API_TOKEN": "nobody's"})
+    """A token that nobody has ends wrangler with the authentication error; one that can't be one, with what it is."""
+    unknown = project.attempt("deploy", env={"CLOUDFLARE_API_TOKEN": "n" * 40})
+    malformed = project.attempt("deploy", env={"CLOUDFLARE_API_TOKEN": "nobody's"})
 
-    assert done.returncode == 1
-    assert "10000" in done.stderr
+    assert (unknown.returncode, malformed.returncode) == (1, 1)
+    assert "Authentication error [code: 10000]" in unknown.stderr
+    assert "Invalid request headers [code: 6003]" in malformed.stderr
 
 
 @exhaustive
@@ -138,7 +140,7 @@ def test_an_environment_is_a_worker_of_its_own(project: Project) -> None:
     project.run("deploy", "--env", "staging")
 
     assert answer(project, "shop-staging")["greeting"] == "staging"
-    assert project.account.refusal("GET", "/workers/services/shop") == (404, 10007)
+    assert project.account.refusal("GET", "/workers/services/shop") == (404, 10090)
     listed = project.account.result("GET", "/workers/scripts")
     assert listed[0]["tags"] == ["cf:service=shop", "cf:environment=staging"]
 
