@@ -60,7 +60,8 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
-        self._waiting: deque[tuple[Call, bool]] = deque()
+        #: Calls in line, and whether the connection stays; answers that need no call wait for their turn, too.
+        self._waiting: deque[tuple[Call | Answer, bool]] = deque()
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
@@ -75,13 +76,18 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._write(_MALFORMED, keep_alive=False)
+        except httptools.HttpParserUpgrade:
+            # The call was taken like any other; there is no other protocol to go on in.
+            pass
+        except httptools.HttpParserError:
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.pause_reading()
+            self._take(_MALFORMED, keep_alive=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         # What is being answered goes on: a database's change isn't undone because nobody hears of it.
         self._transport = None
-        self._connections.discard(self)
+        self._forget_if_done()
 
     async def end(self) -> None:
         """Close it, and wait until nothing is answered any more."""
@@ -108,15 +114,21 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         method = self._parser.get_method().decode("ascii")
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        call, keep_alive = Call(method, self._target, self._headers, body), self._parser.should_keep_alive()
+        keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
+        self._take(Call(method, self._target, self._headers, body), keep_alive=keep_alive)
+
+    # --- answering
+
+    def _take(self, call: Call | Answer, *, keep_alive: bool) -> None:
         if self._task is not None:
             self._waiting.append((call, keep_alive))
         else:
             self._answer(call, keep_alive)
 
-    # --- answering
-
-    def _answer(self, call: Call, keep_alive: bool) -> None:
+    def _answer(self, call: Call | Answer, keep_alive: bool) -> None:
+        if isinstance(call, Answer):
+            self._write(call, keep_alive=keep_alive)
+            return
         try:
             answer = self._replies(call)
         except Exception:
@@ -137,6 +149,11 @@ class _Connection(asyncio.Protocol):
         self._task = None
         while self._waiting and self._task is None:
             self._answer(*self._waiting.popleft())
+        self._forget_if_done()
+
+    def _forget_if_done(self) -> None:
+        if self._transport is None and self._task is None:
+            self._connections.discard(self)
 
     def _write(self, answer: Answer, *, keep_alive: bool) -> None:
         if self._transport is None or self._transport.is_closing():

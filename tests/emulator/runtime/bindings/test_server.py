@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -113,6 +114,62 @@ async def test_closing_breaks_off_what_is_being_answered(tmp_path: Path) -> None
         await begun.wait()
 
     assert ended == ["GET"]
+
+
+async def test_nonsense_waits_until_the_calls_before_it_are_answered(tmp_path: Path) -> None:
+    """The refusal of what isn't HTTP comes after the answers of the calls before, not instead of them."""
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    async def late(call: Call) -> Answer:
+        begun.set()
+        await gate.wait()
+        return said(call)
+
+    async with served(late, tmp_path) as (reader, writer):
+        writer.write(b"GET /late HTTP/1.1\r\nHost: d1\r\n\r\n\x00 nonsense\r\n\r\n")
+        await begun.wait()
+        gate.set()
+
+        answers = await reader.read()
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"400"]
+
+
+async def test_a_call_that_asks_for_another_protocol_is_answered_once(tmp_path: Path) -> None:
+    """Who asks for an upgrade gets the answer to the call, and the connection ends."""
+    async with served(said, tmp_path) as (reader, writer):
+        writer.write(b"GET /one HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+
+        answers = await reader.read()
+
+    assert answers == b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nGET /one "
+
+
+async def test_closing_breaks_off_what_nobody_waits_for_any_more(tmp_path: Path) -> None:
+    """Calls whose asker left go on until the server closes, and no longer."""
+    begun, lost = asyncio.Event(), asyncio.Event()
+    ended: list[bytes] = []
+
+    async def hang(call: Call) -> Answer:
+        begun.set()
+        try:
+            await lost.wait()
+            await asyncio.Event().wait()
+        finally:
+            ended.append(call.target)
+        return Answer()
+
+    async with served(hang, tmp_path) as (_, writer):
+        writer.write(b"GET /left HTTP/1.1\r\nHost: d1\r\n\r\n")
+        await begun.wait()
+        writer.transport.abort()
+        await writer.wait_closed()
+        # The server's side hears of it with one of the loop's next turns.
+        for _turn in range(10):
+            await asyncio.sleep(0)
+        lost.set()
+
+    assert ended == [b"/left"]
 
 
 async def test_only_processes_of_the_runtime_are_answered(tmp_path: Path) -> None:
