@@ -21,6 +21,8 @@ _DEFAULT_SECONDS = {200: 7200, 206: 7200, 301: 7200, 302: 1200, 303: 1200, 404: 
 _DIRECTIVES = (b"cloudflare-cdn-cache-control", b"cdn-cache-control", b"cache-control")
 _STATUS = b"cf-cache-status"
 _NAMESPACE = b"cf-cache-namespace"
+#: For numbers with more digits than anybody counts to.
+_ENDLESS = 10**15
 #: What frames a body, and cookies: a response with one is only kept when it says that this is its private part.
 _NOT_KEPT = frozenset((b"content-length", b"transfer-encoding", b"set-cookie"))
 
@@ -48,7 +50,7 @@ class Cache:
     Args:
         clock: Tells Unix seconds.
 
-        room: Bytes of all bodies; the one that was longest not asked for goes first.
+        room: Bytes of all responses with their URLs; the one that was longest not asked for goes first.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time, room: int = MAXIMUM_BYTES) -> None:
@@ -66,13 +68,13 @@ class Cache:
         """Answer one call of an account's Worker."""
         asked = dict(scope["headers"])
         key = (account_id, asked.get(_NAMESPACE, b""), _url(scope, asked))
-        body = await _read(receive)
+        body = await _read(receive, self._room)
         status, headers, content = self._answer(scope["method"], key, asked, body)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
     def _answer(
-        self, method: str, key: tuple[str, bytes, str], asked: dict[bytes, bytes], body: bytes
+        self, method: str, key: tuple[str, bytes, str], asked: dict[bytes, bytes], body: bytes | None
     ) -> tuple[int, Headers, bytes]:
         match method:
             case "PUT":
@@ -82,26 +84,28 @@ class Cache:
             case _:
                 return self._match(key, asked)
 
-    def _put(self, key: tuple[str, bytes, str], raw: bytes) -> bool:
+    def _put(self, key: tuple[str, bytes, str], raw: bytes | None) -> bool:
         now = self._clock()
+        self._drop(key)
+        if raw is None:
+            return False
         status, headers, body = read_response(raw)
         seconds = seconds_to_keep(status, headers, now)
-        self._drop(key)
-        if seconds <= 0 or len(body) > self._room:
-            return False
         kept = [(name, value) for name, value in headers if name not in _NOT_KEPT]
-        self._kept[key] = Cached(status, kept, body, now, now + seconds)
-        self._size += len(body)
+        cached = Cached(status, kept, body, now, now + seconds)
+        if seconds <= 0 or _bytes_of(key, cached) > self._room:
+            return False
+        self._kept[key] = cached
+        self._size += _bytes_of(key, cached)
         while self._size > self._room:
-            _, oldest = self._kept.popitem(last=False)
-            self._size -= len(oldest.body)
+            self._size -= _bytes_of(*self._kept.popitem(last=False))
         return True
 
     def _drop(self, key: tuple[str, bytes, str]) -> bool:
         kept = self._kept.pop(key, None)
         if kept is None:
             return False
-        self._size -= len(kept.body)
+        self._size -= _bytes_of(key, kept)
         return kept.expires > self._clock()
 
     def _match(self, key: tuple[str, bytes, str], asked: dict[bytes, bytes]) -> tuple[int, Headers, bytes]:
@@ -141,11 +145,12 @@ def seconds_to_keep(status: int, headers: Headers, now: float) -> float:
         return 0
     for name in ("s-maxage", "max-age"):
         if name in directives:
-            return int(directives[name]) if directives[name].isdigit() else 0
+            text = directives[name]
+            return _whole(text) if text.isascii() and text.isdigit() else 0
     if expires := told.get(b"expires"):
         try:
             return parsedate_to_datetime(expires.decode("latin-1")).timestamp() - now
-        except ValueError:
+        except (ValueError, OverflowError):
             return 0
     return _DEFAULT_SECONDS.get(status, 0)
 
@@ -163,7 +168,7 @@ def is_unchanged(kept: Headers, asked: dict[bytes, bytes]) -> bool:
         return False
     try:
         return parsedate_to_datetime(modified.decode("latin-1")) <= parsedate_to_datetime(since.decode("latin-1"))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return False
 
 
@@ -173,14 +178,22 @@ def read_range(value: bytes, size: int) -> tuple[int, int] | None:
     first, dash, last = span.strip().partition(b"-")
     if unit != b"bytes" or not dash or not (first + last).isdigit() or size == 0:
         return None
-    start = int(first) if first else max(0, size - int(last))
-    end = min(int(last), size - 1) if first and last else size - 1
+    start = _whole(first) if first else max(0, size - _whole(last))
+    end = min(_whole(last), size - 1) if first and last else size - 1
     return (start, end) if start <= end else None
 
 
 def _directives(value: bytes) -> dict[str, str]:
     pairs = (part.partition("=") for part in value.decode("latin-1").split(","))
     return {name.strip().lower(): text.strip().strip('"') for name, _, text in pairs}
+
+
+def _whole(digits: str | bytes) -> int:
+    return int(digits) if len(digits) < len(str(_ENDLESS)) else _ENDLESS
+
+
+def _bytes_of(key: tuple[str, bytes, str], kept: Cached) -> int:
+    return len(key[2]) + sum(len(name) + len(value) for name, value in kept.headers) + len(kept.body)
 
 
 def _sized(headers: Iterable[tuple[bytes, bytes]], size: int) -> Headers:
@@ -193,10 +206,17 @@ def _url(scope: Scope, asked: dict[bytes, bytes]) -> str:
     return b"".join((scheme, b"://", asked.get(b"host", b""), path, b"?", scope["query_string"])).decode("latin-1")
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive, most: int) -> bytes | None:
+    """Return the body, or None if it is longer than *most*; what is too much is not held."""
     chunks: list[bytes] = []
+    size = 0
     while True:
         message: Message = await receive()
-        chunks.append(message.get("body", b""))
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size <= most:
+            chunks.append(chunk)
+        else:
+            chunks.clear()
         if not message.get("more_body", False):
-            return b"".join(chunks)
+            return b"".join(chunks) if size <= most else None

@@ -6,7 +6,7 @@ from email.utils import formatdate
 
 import pytest
 
-from clodo.emulator.runtime.caching import Cache, seconds_to_keep
+from clodo.emulator.runtime.caching import Cache, read_range, seconds_to_keep
 from tests.emulator.runtime.cloud import Cloud
 
 _CACHE_ALL = """
@@ -91,39 +91,66 @@ async def test_what_may_not_be_cached_takes_the_place_of_what_was(cloud: Cloud) 
         (200, {"cache-control": "private=Set-Cookie, max-age=60", "set-cookie": "a=1"}, 60),
         (200, {"expires": formatdate(1060, usegmt=True)}, 60),
         (200, {"expires": "0"}, 0),
+        (200, {"cache-control": "max-age=" + "9" * 5000}, 10**15),
+        (200, {"cache-control": "max-age=\xb2"}, 0),
+        (200, {"expires": "Mon, 01 Jan 2001 00:00:00 +99999999999999999999"}, 0),
     ],
 )
 def test_headers_say_how_long_a_response_is_kept(status: int, headers: dict[str, str], seconds: int) -> None:
     """CDN directives go before Cache-Control, that before Expires, and cookies forbid it."""
-    sent = [(name.encode(), value.encode()) for name, value in headers.items()]
+    sent = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
 
     assert seconds_to_keep(status, sent, 1000.0) == seconds
+
+
+def test_a_range_with_more_digits_than_anybody_counts_to_is_one_far_behind_the_end() -> None:
+    """Numbers of visitors' Range headers may have any length."""
+    digits = b"9" * 5000
+
+    ranges = [read_range(b"bytes=" + span, 10) for span in (digits + b"-", b"2-" + digits, b"-" + digits)]
+
+    assert ranges == [None, (2, 9), (0, 9)]
+
+
+async def ask(cache: Cache, method: str, path: str, *pieces: bytes) -> int:
+    """Ask the cache as a workerd process does; return the status."""
+    head = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: %d\r\n\r\n" % sum(map(len, pieces))
+    scope = {"method": method, "path": path, "query_string": b"", "headers": [(b"host", b"x")]}
+    left = [head, *pieces] if method == "PUT" else [b""]
+    statuses = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}
+
+    async def send(message: dict[str, object]) -> None:
+        statuses.extend([message["status"]] if "status" in message else [])
+
+    await cache.serve("account", scope, receive, send)  # type: ignore[arg-type]
+    return int(str(statuses[0]))
 
 
 async def test_the_cache_forgets_what_is_old_or_was_longest_not_asked_for() -> None:
     """Room and time are limited: a response ends with its age, or when others need its place."""
     now = 1000.0
-    cache = Cache(lambda: now, room=10)
+    cache = Cache(lambda: now, room=100)
 
-    async def ask(method: str, path: str, content: bytes = b"") -> int:
-        raw = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: %d\r\n\r\n" % len(content) + content
-        scope = {"method": method, "path": path, "query_string": b"", "headers": [(b"host", b"x")]}
-        statuses = []
-
-        async def receive() -> dict[str, object]:
-            return {"type": "http.request", "body": raw if method == "PUT" else b"", "more_body": False}
-
-        async def send(message: dict[str, object]) -> None:
-            statuses.extend([message["status"]] if "status" in message else [])
-
-        await cache.serve("account", scope, receive, send)  # type: ignore[arg-type]
-        return int(str(statuses[0]))
-
-    put = [await ask("PUT", path, content) for path, content in (("/a", b"1234"), ("/b", b"1234"), ("/big", b"0" * 11))]
-    read = await ask("GET", "/a")
-    await ask("PUT", "/c", b"1234")
-    room = [await ask("GET", path) for path in ("/a", "/b", "/c")]
+    big = [b"0" * 50] * 3
+    put = [await ask(cache, "PUT", *what) for what in (("/a", b"1234"), ("/b", b"1234"))]
+    put.append(await ask(cache, "PUT", "/big", *big))
+    read = await ask(cache, "GET", "/a")
+    await ask(cache, "PUT", "/c", b"1234")
+    room = [await ask(cache, "GET", path) for path in ("/a", "/b", "/c")]
     now += 60
-    old = [await ask("GET", "/a"), await ask("PURGE", "/c")]
+    old = [await ask(cache, "GET", "/a"), await ask(cache, "PURGE", "/c")]
 
     assert (put, read, room, old) == ([204, 204, 413], 200, [200, 504, 200], [504, 404])
+
+
+async def test_responses_without_a_body_need_room_too() -> None:
+    """Headers and URLs count: however many empty responses a Worker puts, the cache stays small."""
+    cache = Cache(lambda: 1000.0, room=100)
+
+    for number in range(10):
+        await ask(cache, "PUT", f"/{number}")
+
+    assert [await ask(cache, "GET", f"/{number}") for number in range(10)] == [504] * 8 + [200] * 2
