@@ -102,6 +102,8 @@ from clodo.emulator.workers.directory import WorkerDirectory
 from clodo.emulator.workers.dispatch import DispatchNamespaces, owner_of
 from clodo.emulator.workers.publishing import Publisher
 from clodo.emulator.workers.store import Scripts
+from clodo.emulator.workflows.routes import routes as workflow_routes
+from clodo.emulator.workflows.store import Workflows
 from clodo.emulator.zones import cache, certificates, dns_settings, dnssec, setting_routes, subscriptions
 from clodo.emulator.zones import routes as zone_list_routes
 from clodo.emulator.zones.store import Zones
@@ -112,8 +114,11 @@ API_PREFIX = "/client/v4"
 API_HOSTS = frozenset({"127.0.0.1", "localhost", "::1", "api.cloudflare.com"})
 
 #: What is about accounts, zones and users takes a slash at the end of a path (public clients of many years, such as
-#: ddclient, ask for ``/zones/?name=``); below an account it may be part of a key.
-_ENDS_IN_A_SLASH = re.compile(rf"^({API_PREFIX}/(?:accounts|memberships|user(?:/.+)?|zones(?:/.+)?))/$")
+#: ddclient, ask for ``/zones/?name=``), and so do Workflows (wrangler asks for ``/instances/``); elsewhere below an
+#: account it may be part of a key.
+_ENDS_IN_A_SLASH = re.compile(
+    rf"^({API_PREFIX}/(?:accounts(?:/[^/]+/workflows(?:/.+)?)?|memberships|user(?:/.+)?|zones(?:/.+)?))/$"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +200,7 @@ class Cloud:
         self.queues = Queues(self.database, self.scripts, self.messages)
         self.deliveries = Deliveries(self.queues, self.messages, self._consume, unix_milliseconds)
         self.producing = Producing(self.queues, self.messages, unix_milliseconds, self.deliveries.wake)
+        self.workflows = Workflows(self.database)
         self.storage.tell_with(Notifications(self.queues, self.producing).tell)
         self.subscriptions = Subscriptions(self.database, self.queues, self.producing)
         self._kept_objects = config.data / "runtime" / "objects"
@@ -357,6 +363,7 @@ class Cloud:
             *notification_routes(self.storage, self.queues),
             *queue_routes(self.queues, self.messages, self.producing, self.deliveries),
             *subscription_routes(self.subscriptions),
+            *workflow_routes(self.workflows, self.scripts),
         ]
         general: list[Route] = [
             *self.analytics.routes(),
