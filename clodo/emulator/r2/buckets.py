@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -147,6 +147,18 @@ class Buckets:
 
     async def set_settings(self, bucket: Bucket, changed: Mapping[str, Any]) -> Bucket:
         """Change some of a bucket's settings; None takes one away."""
+        return await self.change_settings(bucket, lambda known: changed)
+
+    async def change_settings(self, bucket: Bucket, decide: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Bucket:
+        """
+        Change some of a bucket's settings by what they are; None takes one away.
+
+        Args:
+            decide: Given the settings, returns those that change; nobody else changes any in between.
+
+        Raises:
+            R2Refused: The bucket is gone, or *decide* refuses.
+        """
 
         def change() -> dict[str, Any]:
             # Read again: somebody else may have changed others since the bucket was found.
@@ -154,7 +166,8 @@ class Buckets:
             row = connection.execute("SELECT settings FROM buckets WHERE number = ?", (bucket.number,)).fetchone()
             if row is None:
                 raise R2Refused(NO_SUCH_BUCKET)
-            merged = {kind: value for kind, value in {**json.loads(row[0]), **changed}.items() if value is not None}
+            known = json.loads(row[0])
+            merged = {kind: value for kind, value in {**known, **decide(known)}.items() if value is not None}
             connection.execute("UPDATE buckets SET settings = ? WHERE number = ?", (as_json(merged), bucket.number))
             return merged
 

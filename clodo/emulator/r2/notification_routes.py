@@ -12,7 +12,7 @@ from starlette.routing import Route
 from clodo.emulator.envelope import envelope, object_body
 from clodo.emulator.queues.store import Queue, Queues
 from clodo.emulator.r2.errors import INVALID_ARGUMENT, NO_NOTIFICATIONS, NO_SUCH_NOTIFICATION, R2Refused
-from clodo.emulator.r2.notifications import rules_of, with_rules, without_rules
+from clodo.emulator.r2.notifications import rules_in, with_rules, without_rules
 from clodo.emulator.r2.records import Bucket
 from clodo.emulator.r2.routes import bucket_of, route
 from clodo.emulator.r2.store import Storage
@@ -26,9 +26,9 @@ def routes(storage: Storage, queues: Queues) -> list[Route]:
 
     async def get_all(request: Request) -> Response:
         bucket = bucket_of(storage, request)
-        if not rules_of(bucket):
+        if not rules_in(bucket.settings):
             raise R2Refused(NO_NOTIFICATIONS)
-        shown = [_shown(bucket, queue) for queue in queues.with_ids(rules_of(bucket))]
+        shown = [_shown(bucket, queue) for queue in queues.with_ids(rules_in(bucket.settings))]
         return envelope({"bucketName": bucket.name, "queues": shown})
 
     async def get_one(request: Request) -> Response:
@@ -38,8 +38,10 @@ def routes(storage: Storage, queues: Queues) -> list[Route]:
 
     async def add(request: Request) -> Response:
         bucket, queue = bucket_of(storage, request), queue_of(request)
-        rules = with_rules(bucket, queue.id, (await object_body(request)).get("rules"))
-        await storage.buckets.set_settings(bucket, {"notifications": rules})
+        given = (await object_body(request)).get("rules")
+        await storage.buckets.change_settings(
+            bucket, lambda known: {"notifications": with_rules(rules_in(known), queue.id, given)}
+        )
         return envelope({})
 
     async def remove(request: Request) -> Response:
@@ -48,8 +50,9 @@ def routes(storage: Storage, queues: Queues) -> list[Route]:
         rule_ids = (await object_body(request)).get("ruleIds") if await request.body() else None
         if rule_ids is not None and not isinstance(rule_ids, list):
             raise R2Refused(INVALID_ARGUMENT.saying("ruleIds must be an array of ids."))
-        rules = without_rules(bucket, queue.id, rule_ids or ())
-        await storage.buckets.set_settings(bucket, {"notifications": rules or None})
+        await storage.buckets.change_settings(
+            bucket, lambda known: {"notifications": without_rules(rules_in(known), queue.id, rule_ids or ()) or None}
+        )
         return envelope({})
 
     configuration = "/event_notifications/r2/{bucket}/configuration"
@@ -63,10 +66,10 @@ def routes(storage: Storage, queues: Queues) -> list[Route]:
 
 
 def _raise_if_none(bucket: Bucket, queue: Queue) -> None:
-    if queue.id not in rules_of(bucket):
-        raise R2Refused(NO_SUCH_NOTIFICATION if rules_of(bucket) else NO_NOTIFICATIONS)
+    if queue.id not in rules_in(bucket.settings):
+        raise R2Refused(NO_SUCH_NOTIFICATION if rules_in(bucket.settings) else NO_NOTIFICATIONS)
 
 
 def _shown(bucket: Bucket, queue: Queue) -> dict[str, Any]:
     # Here, and only here, the real one writes the ids of queues with hyphens.
-    return {"queueId": str(UUID(queue.id)), "queueName": queue.name, "rules": rules_of(bucket)[queue.id]}
+    return {"queueId": str(UUID(queue.id)), "queueName": queue.name, "rules": rules_in(bucket.settings)[queue.id]}

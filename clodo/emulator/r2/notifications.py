@@ -18,12 +18,15 @@ from clodo.emulator.queues.limits import MAX_BATCH_MESSAGES
 from clodo.emulator.queues.producing import Producing
 from clodo.emulator.queues.store import Queues
 from clodo.emulator.r2.errors import INVALID_ARGUMENT, OVERLAPPING_NOTIFICATIONS, R2Refused
-from clodo.emulator.r2.records import Bucket, Change
+from clodo.emulator.r2.records import Change
 from clodo.emulator.runtime.ports import BindingRefused, QueueMessage
 
 ACTIONS = ("PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject", "LifecycleDeletion")
 #: Rules of a bucket, for all queues together.
 MAX_RULES = 100
+
+Rules = Mapping[str, list[dict[str, Any]]]
+"""What is wanted of a bucket's changes, by the id of the queue that is told."""
 
 
 class Notifications:
@@ -34,10 +37,9 @@ class Notifications:
         self._producing = producing
 
     async def tell(self, changes: Sequence[Change]) -> None:
-        """Tell of changes of one bucket; what a full queue doesn't take is lost."""
-        bucket = changes[0].bucket
+        """Tell of changes of one bucket; what a full queue doesn't take is lost, for that queue."""
         moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        for queue_id, rules in rules_of(bucket).items():
+        for queue_id, rules in rules_in(changes[0].bucket.settings).items():
             wanted = [change for change in changes if any(_wants(rule, change) for rule in rules)]
             for queue in self._queues.with_ids([queue_id]) if wanted else ():
                 messages = [QueueMessage(_body(change, moment), "json") for change in wanted]
@@ -46,18 +48,18 @@ class Notifications:
                     try:
                         await self._producing.send(queue.account_id, queue.name, some)
                     except BindingRefused:
-                        return
+                        break
 
 
-def rules_of(bucket: Bucket) -> Mapping[str, list[dict[str, Any]]]:
-    """Return the rules of a bucket by the id of their queue."""
-    found: Mapping[str, list[dict[str, Any]]] = bucket.settings.get("notifications", {})
+def rules_in(settings: Mapping[str, Any]) -> Rules:
+    """Return the rules in a bucket's settings."""
+    found: Rules = settings.get("notifications", {})
     return found
 
 
-def with_rules(bucket: Bucket, queue_id: str, given: object) -> dict[str, list[dict[str, Any]]]:
+def with_rules(known: Rules, queue_id: str, given: object) -> Rules:
     """
-    Return the bucket's rules with some more for a queue.
+    Return a bucket's rules with some more for a queue.
 
     Raises:
         R2Refused: They aren't what they should be, too many, or overlap.
@@ -65,18 +67,18 @@ def with_rules(bucket: Bucket, queue_id: str, given: object) -> dict[str, list[d
     if not isinstance(given, list) or not given or not all(isinstance(rule, dict) for rule in given):
         raise R2Refused(INVALID_ARGUMENT.saying("rules must be an array of objects."))
     made = [{"ruleId": new_id(), "createdAt": f"{now()[:23]}Z", **_checked(rule)} for rule in given]
-    ours = [*rules_of(bucket).get(queue_id, ()), *made]
-    if any(_overlap(one, other) for one, other in combinations(ours, 2)):
-        raise R2Refused(OVERLAPPING_NOTIFICATIONS)
-    rules = {**rules_of(bucket), queue_id: ours}
+    ours = [*known.get(queue_id, ()), *made]
+    rules = {**known, queue_id: ours}
     if sum(len(some) for some in rules.values()) > MAX_RULES:
         raise R2Refused(INVALID_ARGUMENT.saying(f"At most {MAX_RULES} rules are allowed."))
+    if any(_overlap(one, other) for one, other in combinations(ours, 2)):
+        raise R2Refused(OVERLAPPING_NOTIFICATIONS)
     return rules
 
 
-def without_rules(bucket: Bucket, queue_id: str, rule_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Return the bucket's rules without these of a queue; without all of its when none is named."""
-    rules = dict(rules_of(bucket))
+def without_rules(known: Rules, queue_id: str, rule_ids: Sequence[str]) -> Rules:
+    """Return a bucket's rules without these of a queue; without all of its when none is named."""
+    rules = dict(known)
     left = [rule for rule in rules.pop(queue_id, []) if rule_ids and rule["ruleId"] not in rule_ids]
     return {**rules, queue_id: left} if left else rules
 

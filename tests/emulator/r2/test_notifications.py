@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -12,6 +15,9 @@ import pytest
 from cloudflare import Cloudflare, NotFoundError
 from obstore.store import S3Store
 
+from clodo.emulator.r2.notifications import Notifications
+from clodo.emulator.r2.records import Bucket, Change
+from clodo.emulator.runtime.ports import BindingRefused
 from tests.emulator.r2.test_customer_keys import RAW, headers
 from tests.emulator.r2.test_s3 import complete, texts
 from tests.fixtures.embedded_cloud import CloudAccount
@@ -134,3 +140,49 @@ def test_rules_do_not_overlap(account: CloudAccount, queue: str) -> None:
     rule(account, queue, actions=["PutObject"], prefix="logs/", suffix=".txt")
     rule(account, other, actions=["PutObject"])
     assert [len(one["rules"]) for one in account.result("GET", CONFIGURATION)["queues"]] == [2, 1]
+
+
+def test_too_many_rules_are_refused_before_each_is_compared_with_each(account: CloudAccount, queue: str) -> None:
+    """Above a hundred rules their number is what is wrong, and no work goes into the rest."""
+    rules = [{"actions": ["PutObject"]}] * 101
+
+    answer = account.api.put(f"{account.root}{CONFIGURATION}/queues/{queue}", json={"rules": rules})
+
+    assert (answer.status_code, "At most 100 rules" in answer.text) == (400, True)
+
+
+def test_rules_that_come_at_once_are_all_kept(account: CloudAccount, queue: str) -> None:
+    """Nobody's rules are written over by another's that were asked for at the same moment."""
+    prefixes = [f"{number:02}/" for number in range(20)]
+
+    with ThreadPoolExecutor(len(prefixes)) as threads:
+        list(threads.map(lambda prefix: rule(account, queue, actions=CREATED, prefix=prefix), prefixes))
+
+    (kept,) = account.result("GET", CONFIGURATION)["queues"]
+    assert sorted(one["prefix"] for one in kept["rules"]) == prefixes
+
+
+async def test_a_queue_that_takes_nothing_keeps_nothing_from_the_others() -> None:
+    """What a full queue refuses is lost for that queue only."""
+
+    class Full:
+        """Two queues, of which the first is full."""
+
+        def __init__(self) -> None:
+            self.taken: list[str] = []
+
+        def with_ids(self, ids: Sequence[str]) -> list[SimpleNamespace]:
+            return [SimpleNamespace(account_id="account", name=name) for name in ids]
+
+        async def send(self, account_id: str, name: str, messages: Sequence[object]) -> None:
+            if name == "full":
+                raise BindingRefused(429, "Queue is overloaded. Please back off.")
+            self.taken.append(name)
+
+    queues: Any = Full()
+    rules = {name: [{"actions": ["PutObject"]}] for name in ("full", "other")}
+    bucket = Bucket("account", "things", "default", "id", 1, "", "weur", "Standard", {"notifications": rules})
+
+    await Notifications(queues, queues).tell([Change(bucket, "PutObject", "a", 1, "etag")])
+
+    assert queues.taken == ["other"]
