@@ -80,6 +80,13 @@ def test_what_no_rule_lets_in_is_refused(url: str, asked: dict[str, str], expect
     assert "access-control-allow-origin" not in answer.headers
 
 
+def test_a_preflight_for_the_url_of_a_signer_who_cannot_be_is_refused(account: CloudAccount) -> None:
+    """An access key that isn't text is nobody's, and no failure of ours."""
+    answer = preflight(f"{account.cloud.edge_url}/things/k?X-Amz-Credential={'%ff' * 32}%2F20261120%2Fauto%2Fs3")
+
+    assert refusal(answer) == (403, "Unauthorized")
+
+
 def test_a_bucket_without_rules_refuses_preflights(keys: Keys, store: S3Store) -> None:
     """So does a bucket that isn't there."""
     for bucket in ("things", "none"):

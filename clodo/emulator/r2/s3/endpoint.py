@@ -111,7 +111,7 @@ class S3Endpoint:
         return await operation_of(known)(known)
 
     def _holder(self, access_key: str) -> tuple[Caller | None, str | None]:
-        found = self._accounts.token_by_id(access_key)
+        found = self._accounts.token_by_id(_readable(access_key))
         return (None, None) if found is None else found
 
     def _raise_if_stranger(self, caller: Caller, address: Address, scope: Scope) -> None:
