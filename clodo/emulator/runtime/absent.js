@@ -12,15 +12,19 @@ const PROMISING = [
 ];
 
 export default function ({ name, type }) {
-  const refuse = () => {
+  function refuse() {
     throw new Error(`The embedded cloud does not serve the binding ${name} (${type})`);
-  };
-  const method = PROMISING.includes(type) ? async () => refuse() : refuse;
-  // Hyperdrive has values, such as `connectionString`; all others only have methods.
-  const member = type === "hyperdrive" ? refuse : () => method;
-  return new Proxy(refuse, {
-    get: (_, property) => (typeof property === "symbol" || property === "then" ? undefined : member()),
-    apply: refuse,
-    construct: refuse,
-  });
+  }
+  // Members may have members: `env.STREAM.videos.list()`. Hyperdrive has values instead, such as `connectionString`.
+  const member = PROMISING.includes(type) ? async () => refuse() : refuse;
+  const refusing = (call) =>
+    new Proxy(refuse, {
+      get(_, property) {
+        if (typeof property === "symbol" || property === "then") return undefined;
+        return type === "hyperdrive" ? refuse() : refusing(member);
+      },
+      apply: call,
+      construct: refuse,
+    });
+  return refusing(refuse);
 }
