@@ -81,7 +81,7 @@ class UninvitedBodies:
 
 
 class WholeBodies:
-    """Answers clients of HTTP/1.0, such as ApacheBench, with a length: uvicorn sends them chunks."""
+    """Answers clients of HTTP/1.0, such as ApacheBench, with a length: uvicorn sends chunks where there is none."""
 
     def __init__(self, application: ASGIApp) -> None:
         self._application = application
@@ -98,15 +98,15 @@ class WholeBodies:
             nonlocal start
             if message["type"] == "http.response.start":
                 start = message
-                return
-            body.extend(message.get("body", b""))
-            if message.get("more_body", False):
-                return
-            headers = [(name, value) for name, value in start["headers"] if name != b"transfer-encoding"]
-            if not any(name == b"content-length" for name, _ in headers):
-                headers.append((b"content-length", str(len(body)).encode()))
-            await send({**start, "headers": headers})
-            await send({"type": "http.response.body", "body": bytes(body)})
+            if any(name == b"content-length" for name, _ in start["headers"]):
+                await send(message)
+            elif message["type"] == "http.response.body":
+                body.extend(message.get("body", b""))
+                if not message.get("more_body", False):
+                    headers = [(name, value) for name, value in start["headers"] if name != b"transfer-encoding"]
+                    headers.append((b"content-length", str(len(body)).encode()))
+                    await send({**start, "headers": headers})
+                    await send({"type": "http.response.body", "body": bytes(body)})
 
         await self._application(scope, receive, send_whole)
 

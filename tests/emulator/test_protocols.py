@@ -7,7 +7,9 @@ import socket
 from typing import Any
 
 import httpx
+from starlette.types import Message, Receive, Scope, Send
 
+from clodo.emulator.protocols import WholeBodies
 from tests.fixtures.embedded_cloud import CloudAccount
 
 MIRROR = """export default { async fetch(request) {
@@ -60,3 +62,28 @@ def test_a_client_of_http_1_0_gets_no_chunks(account: CloudAccount) -> None:
     assert body == b"streamed"
     assert b"content-length: 8" in head.lower()
     assert b"transfer-encoding" not in head.lower()
+
+
+async def test_clients_of_http_1_0_get_what_has_a_length_piece_by_piece() -> None:
+    """Only what has no length is held until it ends: an object may be larger than the memory."""
+    start = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"6")]}
+    pieces = [
+        {"type": "http.response.body", "body": body, "more_body": body != b"ed"} for body in (b"str", b"e", b"ed")
+    ]
+    passed: list[Message] = []
+    held: list[int] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        for message in (start, *pieces):
+            await send(message)
+            held.append(len(passed))
+
+    async def receive() -> Message:
+        raise AssertionError("nobody asks for a body")
+
+    async def send(message: Message) -> None:
+        passed.append(message)
+
+    await WholeBodies(application)({"type": "http", "http_version": "1.0"}, receive, send)
+
+    assert (held, passed) == ([1, 2, 3, 4], [start, *pieces])
