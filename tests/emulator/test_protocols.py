@@ -66,8 +66,8 @@ def test_a_client_of_http_1_0_gets_no_chunks(account: CloudAccount) -> None:
 
 async def test_clients_of_http_1_0_get_what_has_a_length_piece_by_piece() -> None:
     """Only what has no length is held until it ends: an object may be larger than the memory."""
-    start = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"6")]}
-    pieces = [
+    start: Message = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"6")]}
+    pieces: list[Message] = [
         {"type": "http.response.body", "body": body, "more_body": body != b"ed"} for body in (b"str", b"e", b"ed")
     ]
     passed: list[Message] = []
