@@ -110,6 +110,8 @@ def test_broken_script_is_refused_with_workerds_words(account: CloudAccount) -> 
         (script_parts(HELLO, annotations={"workers/tag": "x" * 101}), 400),
         (script_parts(HELLO, annotations={"workers/tag": 1}), 400),
         (script_parts(HELLO, migrations={"old_tag": "v9", "new_tag": "v10", "steps": []}), 412),
+        (script_parts(HELLO, migrations={"new_tag": "\ud800", "new_classes": ["Gone"]}), 400),
+        (script_parts(HELLO, bindings=[{"name": "A", "type": "dispatch_namespace", "namespace": "\ud800"}]), 400),
     ],
 )
 def test_malformed_uploads_are_refused(account: CloudAccount, parts: list[Any], status: int) -> None:
@@ -545,6 +547,8 @@ def test_objects_keep_their_state_over_uploads(account: CloudAccount) -> None:
     assert [(entry["script"], entry["class"], entry["use_sqlite"]) for entry in namespaces] == [
         ("shop", "Counter", True)
     ]
+    (shown,) = account.result("GET", f"/workers/scripts/shop/versions/{version['id']}")["resources"]["bindings"]
+    assert shown == {**binding[0], "namespace_id": namespaces[0]["id"]}
     service = account.result("GET", "/workers/services/shop")
     assert service["default_environment"]["script"]["migration_tag"] == "v1"
     migration = script_parts(COUNTER, bindings=binding, migrations={"old_tag": "v1", "new_tag": "v2", "steps": []})

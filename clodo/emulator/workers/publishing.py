@@ -543,9 +543,10 @@ class Publisher:
         *,
         etag: str | None = None,
     ) -> Version:
+        bindings = [self._with_namespace(script, binding, classes) for binding in draft.content.bindings]
         return self._scripts.add_version(
             script,
-            draft.content,
+            replace(draft.content, bindings=bindings),
             version_id=draft.version_id,
             created_on=draft.created_on,
             etag=etag or _etag(draft.content),
@@ -555,6 +556,17 @@ class Publisher:
             has_preview=not classes and self._directory.preview_suffix(script) is not None,
             startup_time_ms=draft.validated.startup_time_ms,
         )
+
+    def _with_namespace(self, script: Script, binding: Binding, classes: Sequence[ObjectClass]) -> Binding:
+        """Return a binding to a Durable Object class with the id of its namespace, which deploys of containers read."""
+        if binding["type"] != "durable_object_namespace":
+            return binding
+        owner = binding.get("script_name") or script.name
+        if owner != script.name:
+            other = self._scripts.get(script.account_id, owner)
+            classes = self._scripts.object_classes(other) if other else ()
+        found = [known.id for known in classes if known.name == binding.get("class_name")]
+        return {**binding, "namespace_id": found[0]} if found else binding
 
     def _derived(
         self, script: Script, newest: Version, changes: Mapping[str, Binding | None], classes: Sequence[ObjectClass]
