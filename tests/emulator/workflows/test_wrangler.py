@@ -1,4 +1,4 @@
-"""The real wrangler with Workflows, and with every binding that the embedded cloud takes and doesn't serve."""
+"""The real wrangler's commands for Workflows."""
 
 from __future__ import annotations
 
