@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clodo.emulator.r2.conditions import Conditions, EtagMatch
+from clodo.emulator.r2.conditions import Conditions, EtagMatch, from_headers
 from clodo.emulator.r2.errors import R2Refused
 from clodo.emulator.r2.records import Bucket, Description
+from clodo.emulator.r2.s3.headers import description_of
 from clodo.emulator.r2.store import Storage
 
 WRITER = Path(__file__).with_name("killed_writer.py")
@@ -240,3 +241,10 @@ async def test_settings_of_one_bucket_do_not_undo_each_other(storage: Storage, b
     kept = storage.buckets.find("account", "things")
     assert kept.settings == {f"kind {number}": number for number in range(5)}
     assert kept.storage_class == "InfrequentAccess"
+
+
+@pytest.mark.parametrize("date", ["yesterday", "Mon, 01 Jan 2001 00:00:00 +99999999999999999999"])
+def test_dates_that_are_none_are_no_condition(date: str) -> None:
+    """A date that can't be read is ignored, as HTTP says, also where its zone is too far away."""
+    assert from_headers({"if-modified-since": date, "if-unmodified-since": date}) == from_headers({})
+    assert description_of({"expires": date}).http == {}

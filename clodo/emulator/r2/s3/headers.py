@@ -53,7 +53,7 @@ def description_of(headers: Mapping[str, str]) -> Description:
     if expires:
         try:
             http["cacheExpiry"] = int(parsedate_to_datetime(expires).timestamp() * 1000)
-        except ValueError:
+        except (ValueError, OverflowError):
             # A date that is none is kept by nobody.
             http.pop("cacheExpiry", None)
     custom = {
