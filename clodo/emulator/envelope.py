@@ -309,12 +309,12 @@ async def object_body(
     body = await json_body(request, code=code, message=message)
     if not isinstance(body, dict):
         raise ApiError(400, code, f"{message}: expected an object")
-    if not _is_unicode(body):
+    if not is_unicode(body):
         raise ApiError(400, code, f"{message}: half of a surrogate pair is no text")
     return body
 
 
-def _is_unicode(body: Any) -> bool:
+def is_unicode(body: Any) -> bool:
     """Say whether every string in a document can be stored: JSON's escapes can name half a surrogate pair."""
     try:
         json.dumps(body, ensure_ascii=False).encode()

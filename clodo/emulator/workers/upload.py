@@ -10,7 +10,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
-from clodo.emulator.envelope import ApiError, parse_json, read_body
+from clodo.emulator.envelope import ApiError, is_unicode, parse_json, read_body
 from clodo.emulator.workers.limits import MAX_PARTS, MAX_SCRIPT_BYTES, MAX_UPLOAD_BYTES
 
 #: "Script upload failed", "Validation failed": the number of nearly everything that is wrong with an upload.
@@ -86,6 +86,8 @@ async def read_upload(request: Request) -> Upload:
         modules.append(UploadedModule(filename if name in ANONYMOUS_PARTS and filename else name, kind, content))
     if not isinstance(metadata, dict):
         raise ApiError(400, INVALID_SCRIPT, "could not read content for part metadata")
+    if not is_unicode(metadata):
+        raise ApiError(400, INVALID_SCRIPT, "metadata: half of a surrogate pair is no text")
     return checked(Upload(metadata, tuple(modules)))
 
 
