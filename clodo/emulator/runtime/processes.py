@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from clodo.emulator.runtime.configuration import Configuration
+from clodo.emulator.runtime.pipes import PipeReader
 from clodo.emulator.runtime.ports import WorkerdUnavailable
 
 #: What is kept of a process's output, for error messages and `Runtime.log`.
@@ -163,20 +164,6 @@ class StartFailed(Exception):
         self.timed_out = timed_out
 
 
-class _Lines(asyncio.Protocol):
-    """Reads a pipe to its end."""
-
-    def __init__(self, received: Callable[[bytes], None], ended: Callable[[], None]) -> None:
-        self._received = received
-        self._ended = ended
-
-    def data_received(self, data: bytes) -> None:
-        self._received(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._ended()
-
-
 class Workerd:
     """
     One running workerd.
@@ -193,7 +180,9 @@ class Workerd:
         is_tailed: Whether it was told to pass its events on.
     """
 
-    def __init__(self, popen: subprocess.Popen[bytes], folder: Path, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, popen: subprocess.Popen[bytes], output: int, folder: Path, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self.pid = popen.pid
         self.folder = folder
         self.ended = asyncio.Event()
@@ -204,7 +193,7 @@ class Workerd:
         self._loop = loop
         self._log: deque[bytes] = deque()
         self._log_size = 0
-        self._transports: list[asyncio.BaseTransport] = []
+        PipeReader(output, loop, self._print, self._output_ended)
 
     @property
     def is_running(self) -> bool:
@@ -221,12 +210,6 @@ class Workerd:
         self._log_size += len(data)
         while self._log_size > LOG_BYTES and len(self._log) > 1:
             self._log_size -= len(self._log.popleft())
-
-    async def _watch(self, output: int) -> None:
-        transport, _ = await self._loop.connect_read_pipe(
-            lambda: _Lines(self._print, self._output_ended), os.fdopen(output, "rb", buffering=0)
-        )
-        self._transports.append(transport)
 
     def _output_ended(self) -> None:
         # workerd has no children, so its output ends when it does; the exit itself may be some microseconds away.
@@ -378,7 +361,7 @@ class Nursery:
         except asyncio.CancelledError:
             spawning.add_done_callback(_abandon)
             raise
-        child = Workerd(popen, folder, loop)
+        child = Workerd(popen, output, folder, loop)
         self.children.add(child)
         record = self.records / f"{popen.pid}.json"
         child.on_end = lambda: self._forget(child, record)
@@ -394,10 +377,7 @@ class Nursery:
             if not listening.done():
                 listening.set_result(False)
 
-        await child._watch(output)
-        transport, _ = await loop.connect_read_pipe(
-            lambda: _Lines(hear, silence), os.fdopen(control, "rb", buffering=0)
-        )
+        reader = PipeReader(control, loop, hear, silence)
         try:
             ready = await asyncio.wait_for(asyncio.shield(listening), timeout.total_seconds())
         except TimeoutError:
@@ -408,7 +388,7 @@ class Nursery:
             child.signal(signal.SIGKILL)
             raise
         finally:
-            transport.close()
+            reader.close()
         if not ready:
             child.signal(signal.SIGKILL)
             await child.ended.wait()
