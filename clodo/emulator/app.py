@@ -39,6 +39,8 @@ from clodo.emulator.analytics.store import Facts
 from clodo.emulator.blobs import Blobs
 from clodo.emulator.clock import now, unix_milliseconds
 from clodo.emulator.config import AccountKeys, CloudConfig
+from clodo.emulator.containers.routes import routes as container_routes
+from clodo.emulator.containers.store import Applications
 from clodo.emulator.d1.routes import link_routes as d1_link_routes
 from clodo.emulator.d1.routes import routes as d1_routes
 from clodo.emulator.d1.store import Databases
@@ -201,6 +203,7 @@ class Cloud:
         self.deliveries = Deliveries(self.queues, self.messages, self._consume, unix_milliseconds)
         self.producing = Producing(self.queues, self.messages, unix_milliseconds, self.deliveries.wake)
         self.workflows = Workflows(self.database)
+        self.applications = Applications(self.database)
         self.storage.tell_with(Notifications(self.queues, self.producing).tell)
         self.subscriptions = Subscriptions(self.database, self.queues, self.producing)
         self._kept_objects = config.data / "runtime" / "objects"
@@ -364,6 +367,7 @@ class Cloud:
             *queue_routes(self.queues, self.messages, self.producing, self.deliveries),
             *subscription_routes(self.subscriptions),
             *workflow_routes(self.workflows, self.scripts),
+            *container_routes(self.applications),
         ]
         general: list[Route] = [
             *self.analytics.routes(),

@@ -72,6 +72,7 @@ PERMISSION_GROUPS: tuple[PermissionGroup, ...] = (
     PermissionGroup("c03055bc037c4ea9afb9a9f104b7b721", "SSL and Certificates Write", ZONE, "app_security"),
     PermissionGroup("8acbe5bb0d54464ab867149d7f7cf8ac", "User Details Read", USER, _OTHER),
     PermissionGroup("55a5e17cc99e4a3fa1f3432d262f2e55", "User Details Write", USER, _OTHER),
+    PermissionGroup("bdbcd690c763475a985e8641dddc09f7", "Workers Containers Write", ACCOUNT, _DEVELOPER),
     PermissionGroup("8b47d2786a534c08a1f94ee8f9f599ef", "Workers KV Storage Read", ACCOUNT, _DEVELOPER),
     PermissionGroup("f7f0eda5697f475c90846e879bab8666", "Workers KV Storage Write", ACCOUNT, _DEVELOPER),
     PermissionGroup("6a018a9f2fc74eb6b293b0c548f38b39", "Workers R2 Storage Bucket Item Read", BUCKET, _DEVELOPER),

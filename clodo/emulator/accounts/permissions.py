@@ -78,6 +78,7 @@ TABLE: tuple[Row, ...] = (
     Row("/accounts/*/workers/scripts/*/tails", Level.ACCOUNT, ("Workers Scripts",), ("Workers Tail Read",)),
     Row("/accounts/*/workers", Level.ACCOUNT, ("Workers Scripts",)),
     Row("/accounts/*/workflows", Level.ACCOUNT, ("Workers Scripts",)),
+    Row("/accounts/*/containers", Level.ACCOUNT, also=("Workers Containers Write",)),
     Row("/accounts/*/d1/database/*/export", Level.ACCOUNT, ("D1",), only_reads=True),
     Row("/accounts/*/d1", Level.ACCOUNT, ("D1",)),
     Row("/accounts/*/storage/kv/namespaces/*/bulk/get", Level.ACCOUNT, ("Workers KV Storage",), only_reads=True),

@@ -1,0 +1,1 @@
+"""Containers: `store` keeps applications as deploys make them; no container is started, and there is no registry."""
