@@ -15,6 +15,11 @@ from clodo.emulator.faults import RESET
 from clodo.emulator.gathering import GatheringTransport
 from clodo.emulator.tails.frames import MaskedFrames
 
+#: All headers of a request: https://developers.cloudflare.com/workers/platform/limits/#request-limits.
+MAX_HEADER_BYTES = 128 * 1024
+#: What stands between a header's name and its value, and behind that.
+_BYTES_BETWEEN = len(b": \r\n")
+
 
 class ResettableHttp(HttpToolsProtocol):
     """HTTP whose requests can be answered with a TCP reset, for fault injection, and whose answers go out in one go."""
@@ -24,15 +29,21 @@ class ResettableHttp(HttpToolsProtocol):
         super().connection_made(GatheringTransport(transport, self.loop))
 
     _has_head = False
+    _header_bytes = 0
 
     def on_message_begin(self) -> None:
         """Put the function that resets the connection where the application finds it."""
         super().on_message_begin()
         self._has_head = False
+        self._header_bytes = 0
         self.scope["extensions"] = {RESET: self._reset}  # type: ignore[dict-item]
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, but no trailer: whoever checked the headers has not seen it."""
+        self._header_bytes += len(name) + len(value) + _BYTES_BETWEEN
+        if self._header_bytes > MAX_HEADER_BYTES:
+            # Becomes 400, and the connection's end.
+            raise ValueError(f"more than {MAX_HEADER_BYTES} bytes of headers")
         if not self._has_head:
             super().on_header(name, value)
 

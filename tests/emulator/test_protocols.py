@@ -7,9 +7,10 @@ import socket
 from typing import Any
 
 import httpx
+import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from clodo.emulator.protocols import WholeBodies
+from clodo.emulator.protocols import MAX_HEADER_BYTES, WholeBodies
 from tests.fixtures.embedded_cloud import CloudAccount
 
 MIRROR = """export default { async fetch(request) {
@@ -62,6 +63,20 @@ def test_a_client_of_http_1_0_gets_no_chunks(account: CloudAccount) -> None:
     assert body == b"streamed"
     assert b"content-length: 8" in head.lower()
     assert b"transfer-encoding" not in head.lower()
+
+
+@pytest.mark.parametrize("line", [b"x: " + b"y" * 994, b"x: "], ids=["long", "many"])
+def test_more_headers_than_cloudflare_takes_are_refused_before_they_end(account: CloudAccount, line: bytes) -> None:
+    """Above 128 KiB a request is 400 and its connection ends: no list of headers fills memory or time."""
+    url = httpx.URL(account.cloud.edge_url)
+    lines = (line + b"\r\n") * (MAX_HEADER_BYTES // (len(line) + 2) + 1)
+
+    with socket.create_connection((url.host, url.port or 80), timeout=20) as connection:
+        # With the first byte of another header it is plain that the one before has ended.
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + lines + b"x")
+        answer = connection.recv(65536)
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
 
 
 async def test_clients_of_http_1_0_get_what_has_a_length_piece_by_piece() -> None:

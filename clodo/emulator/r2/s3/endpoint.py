@@ -166,12 +166,10 @@ def _raw_path(scope: Scope) -> str:
 
 def _headers(scope: Scope) -> dict[str, str]:
     """Return the headers by name; several of one name are joined, as they are when they are signed."""
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for raw_name, raw_value in scope["headers"]:
-        name = raw_name.decode("latin-1")
-        value = raw_value.decode("utf-8", "surrogateescape")
-        found[name] = f"{found[name]},{value}" if name in found else value
-    return found
+        found.setdefault(raw_name.decode("latin-1"), []).append(raw_value.decode("utf-8", "surrogateescape"))
+    return {name: ",".join(values) for name, values in found.items()}
 
 
 def _readable(text: str) -> str:
