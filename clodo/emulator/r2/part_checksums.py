@@ -8,6 +8,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from clodo.emulator.r2.checksums import CRC64NVME, new_hash
 from clodo.emulator.r2.records import Part
@@ -40,16 +41,22 @@ def joined_crc64(first: int, second: int, size: int) -> int:
     Args:
         size: Bytes of the second.
     """
-    # A byte of zeros behind is a linear map of the bits of a CRC; squared again and again, it is one of many bytes.
+    return _times(_zeros_behind(size), first) ^ second
+
+
+@lru_cache(maxsize=16)
+def _zeros_behind(size: int) -> list[int]:
+    """Return what bytes of zeros do to the CRC before them: a linear map of its bits, the same for parts of a size."""
     step = [CRC64NVME] + [1 << bit for bit in range(_BITS - 1)]
     for _ in range(3):
         step = _after(step, step)
+    found = [1 << bit for bit in range(_BITS)]
     while size:
         if size & 1:
-            first = _times(step, first)
+            found = _after(step, found)
         step = _after(step, step)
         size >>= 1
-    return first ^ second
+    return found
 
 
 def _times(matrix: Sequence[int], vector: int) -> int:
