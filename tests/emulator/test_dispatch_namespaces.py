@@ -7,7 +7,7 @@ from typing import Any
 
 from cloudflare import Cloudflare
 
-from tests.fixtures.embedded_cloud import HELLO, CloudAccount, script_parts
+from tests.fixtures.embedded_cloud import HELLO, CloudAccount, script_parts, slow_body
 
 EVERY = "/workers/dispatch/namespaces"
 BOUND = {"type": "dispatch_namespace", "name": "CUSTOMERS", "namespace": "free"}
@@ -126,3 +126,17 @@ def test_the_sdk_reads_namespaces_strictly(account: CloudAccount) -> None:
         scripts.settings.get("acme", **me)
         scripts.delete("acme", **me)
         namespaces.delete("free", account_id=acc)
+
+
+def test_changes_of_a_namespace_at_once_all_count(account: CloudAccount) -> None:
+    """Who lets a namespace's Workers trust each other loses nothing by a renaming at the same moment."""
+    every = "/workers/dispatch/namespaces"
+    account.result("POST", every, json={"name": "shops"})
+
+    def rename() -> None:
+        account.result("PATCH", f"{every}/shops", json={"name": "stores"})
+        account.result("PATCH", f"{every}/stores", json={"name": "shops", "trusted_workers": True})
+
+    account.result("PATCH", f"{every}/shops", content=slow_body({"name": "malls"}, rename))
+
+    assert account.result("GET", f"{every}/malls")["trusted_workers"] is True

@@ -46,7 +46,9 @@ def routes(subscriptions: Subscriptions) -> list[Route]:
         return envelope(_shown(_existing(request)))
 
     async def change_subscription(request: Request) -> Response:
-        return envelope(_shown(subscriptions.change(_existing(request), await object_body(request))))
+        changes = await object_body(request)
+        # Looked up after the body has come: meanwhile somebody else may have changed it.
+        return envelope(_shown(subscriptions.change(_existing(request), changes)))
 
     async def delete_subscription(request: Request) -> Response:
         subscription = _existing(request)

@@ -60,7 +60,9 @@ def routes(namespaces: DispatchNamespaces, scripts: Scripts, publisher: Publishe
         return envelope(_shown(namespace_of(request)))
 
     async def change_namespace(request: Request) -> Response:
-        namespace, body = namespace_of(request), await object_body(request)
+        body = await object_body(request)
+        # Looked up after the body has come: meanwhile somebody else may have changed it.
+        namespace = namespace_of(request)
         trusted = body.get("trusted_workers", namespace.trusted_workers)
         if not isinstance(trusted, bool):
             raise ApiError(400, INVALID_NAMESPACE, "trusted_workers must be true or false.")

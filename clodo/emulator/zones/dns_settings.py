@@ -63,8 +63,10 @@ def routes(zones: Zones) -> list[Route]:
 
     async def patch(request: Request) -> Response:
         zone_id = zone_of(request, zones)["id"]
+        changes = await object_body(request)
+        # Looked up after the body has come: meanwhile somebody else may have changed others.
         settings = known(zone_id)
-        for name, value in (await object_body(request)).items():
+        for name, value in changes.items():
             if name not in _CHECKS:
                 continue
             if not _CHECKS[name](value):

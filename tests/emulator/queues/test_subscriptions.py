@@ -10,7 +10,7 @@ import pytest
 from cloudflare import Cloudflare
 
 from tests.emulator.queues.test_routes import new_queue, pull
-from tests.fixtures.embedded_cloud import CloudAccount
+from tests.fixtures.embedded_cloud import CloudAccount, slow_body
 
 ALL = "/event_subscriptions/subscriptions"
 
@@ -45,6 +45,20 @@ def test_events_become_messages(account: CloudAccount) -> None:
     }
     assert created["metadata"]["eventSubscriptionId"] == made["id"]
     assert deleted["type"] == "cf.kv.namespace.deleted"
+
+
+def test_changes_of_a_subscription_at_once_all_count(account: CloudAccount) -> None:
+    """Who renames a subscription takes back no pause that somebody asked for while the request was under way."""
+    one = f"{ALL}/{account.result('POST', ALL, json=about(new_queue(account)))['id']}"
+
+    account.result(
+        "PATCH",
+        one,
+        content=slow_body({"name": "renamed"}, lambda: account.result("PATCH", one, json={"enabled": False})),
+    )
+
+    kept = account.result("GET", one)
+    assert (kept["name"], kept["enabled"]) == ("renamed", False)
 
 
 def test_a_queues_subscriptions_are_listed_and_go_with_it(account: CloudAccount) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.fixtures.embedded_cloud import CloudAccount
+from tests.fixtures.embedded_cloud import CloudAccount, slow_body
 
 
 def code(answer: httpx.Response) -> tuple[int, int | None]:
@@ -224,6 +224,18 @@ def test_what_workers_keep_is_purged_too(account: CloudAccount) -> None:
     assert left({"tags": ["TWO"]}) == ["/a", "/b/1", "/b/2"]
     assert left({"hosts": ["other.example"]}) == ["/a", "/b/1", "/b/2", "/tagged"]
     assert left({"purge_everything": True}) == []
+
+
+def test_dns_settings_that_change_at_once_all_change(account: CloudAccount) -> None:
+    """Who changes one setting takes back no other that somebody changed while the request was under way."""
+    path = f"/zones/{account.zone_id}/dns_settings"
+
+    account.api.patch(
+        path, content=slow_body({"ns_ttl": 600}, lambda: account.api.patch(path, json={"multi_provider": True}))
+    ).raise_for_status()
+
+    kept = account.api.get(path).json()["result"]
+    assert (kept["ns_ttl"], kept["multi_provider"]) == (600, True)
 
 
 def test_dns_settings_are_kept_by_zone(account: CloudAccount) -> None:
