@@ -217,6 +217,17 @@ def test_presigned_urls_work_for_anybody_who_has_them(store: S3Store) -> None:
     assert "<CanonicalRequest>GET\n" in forged.text
 
 
+def test_a_url_for_writing_an_object_copies_no_other(store: S3Store) -> None:
+    """Whoever has a URL signed for an upload can't have the signer read what the URL doesn't name."""
+    obstore.put(store, "secret", b"not for you")
+    put = obstore.sign(store, "PUT", "mine", timedelta(minutes=5))
+
+    copied = httpx.put(put, headers={"x-amz-copy-source": "/things/secret"})
+
+    assert (copied.status_code, "<Code>AccessDenied</Code>" in copied.text) == (403, True)
+    assert [one["path"] for page in obstore.list(store) for one in page] == ["secret"]
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

@@ -309,8 +309,10 @@ def _signed_headers(text: str, request: SignedRequest, *, must_sign_all: bool) -
     names = tuple(text.split(";"))
     if "host" not in names:
         raise R2Refused(UNAUTHORIZED)
-    unsigned = [name for name in request.headers if name.startswith("x-amz-") and name not in names]
-    if must_sign_all and unsigned:
+    # Else whoever has a URL for one object could copy any other of the signer's there.
+    must_sign = "x-amz-" if must_sign_all else "x-amz-copy-source"
+    unsigned = [name for name in request.headers if name.startswith(must_sign) and name not in names]
+    if unsigned:
         raise R2Refused(
             ACCESS_DENIED.saying(f"There were headers present in the request which were not signed: {unsigned[0]}")
         )
