@@ -17,10 +17,8 @@ from clodo.emulator.workers.dispatch import INVALID_NAMESPACE, DispatchNamespace
 from clodo.emulator.workers.publishing import Publisher
 from clodo.emulator.workers.requests import account_of, author_of, script_name
 from clodo.emulator.workers.scripts import checked_settings
+from clodo.emulator.workers.services import NO_ENVIRONMENT
 from clodo.emulator.workers.store import Script, Scripts
-
-#: wrangler takes no other number for a first deploy into a namespace.
-ENVIRONMENT_NOT_FOUND = 10092
 
 _EVERY = "/workers/dispatch/namespaces"
 _ONE = f"{_EVERY}/{{namespace}}"
@@ -84,7 +82,7 @@ def routes(namespaces: DispatchNamespaces, scripts: Scripts, publisher: Publishe
         namespace = namespace_of(request)
         script = scripts.get(namespace.scope, script_name(request))
         if script is None:
-            raise ApiError(404, ENVIRONMENT_NOT_FOUND, "workers.api.error.environment_not_found")
+            raise ApiError(404, *NO_ENVIRONMENT)
         return envelope(_script_shown(namespace, script))
 
     async def get_bindings(request: Request) -> Response:

@@ -26,7 +26,7 @@ from clodo.emulator.zones.store import Zones
 ENVIRONMENT = "production"
 #: Numbers and sentences of public bug reports; wranglers of 2025 take no other for a first deploy.
 SERVICE_NOT_FOUND = 10090
-ENVIRONMENT_NOT_FOUND = 10092
+NO_ENVIRONMENT = (10092, "workers.api.error.environment_not_found")
 
 #: Assumed.
 NAMESPACE_NOT_FOUND = 10066
@@ -73,7 +73,7 @@ def routes(scripts: Scripts, publisher: Publisher, zones: Zones, objects: Path) 
     def in_environment(request: Request) -> Script:
         script = existing(request)
         if request.path_params["environment"] != ENVIRONMENT:
-            raise ApiError(404, ENVIRONMENT_NOT_FOUND, "workers.api.error.environment_not_found")
+            raise ApiError(404, *NO_ENVIRONMENT)
         return script
 
     async def get_environment(request: Request) -> Response:
