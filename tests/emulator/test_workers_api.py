@@ -188,6 +188,19 @@ def test_script_settings_are_kept_and_taken_away(account: CloudAccount) -> None:
     assert account.refusal("PATCH", path, json={"tags": "no"}) == (400, 10021)
 
 
+@pytest.mark.parametrize("consumers", ["no", ["no"], [None], [{"name": "no"}], [{"service": 1}]])
+def test_tail_consumers_that_are_none_are_refused_wherever_they_come(account: CloudAccount, consumers: object) -> None:
+    """In an upload, in settings and in script settings; kept, they would be in the way of each later deploy."""
+    account.put_worker("shop")
+    broken = {"tail_consumers": consumers}
+    root = "/workers/scripts/shop"
+
+    assert account.refusal("PUT", root, files=script_parts(HELLO, **broken)) == (400, 10021)
+    assert account.refusal("PATCH", f"{root}/settings", json=broken) == (400, 10021)
+    assert account.refusal("PATCH", f"{root}/script-settings", json=broken) == (400, 10021)
+    assert account.result("GET", f"{root}/script-settings")["tail_consumers"] is None
+
+
 def test_content_comes_back_as_it_was_sent(account: CloudAccount) -> None:
     """The script is downloaded as the parts it was uploaded in; changing it keeps everything else."""
     account.put_worker("shop", SHOW, bindings=[secret("KEY", "swordfish")])

@@ -16,7 +16,7 @@ from clodo.emulator.workers.bindings import without_secrets
 from clodo.emulator.workers.dispatch import INVALID_NAMESPACE, DispatchNamespace, DispatchNamespaces
 from clodo.emulator.workers.publishing import Publisher
 from clodo.emulator.workers.requests import account_of, author_of, script_name
-from clodo.emulator.workers.scripts import checked_settings
+from clodo.emulator.workers.script_settings import settings_in
 from clodo.emulator.workers.services import NO_ENVIRONMENT
 from clodo.emulator.workers.store import Script, Scripts
 
@@ -115,7 +115,7 @@ def routes(namespaces: DispatchNamespaces, scripts: Scripts, publisher: Publishe
     def _tagged(script: Script, tags: Any) -> list[str]:
         if not isinstance(tags, list):
             raise ApiError(400, INVALID_NAMESPACE, "tags must be a list of strings.")
-        return _tags(scripts.set_settings(script, checked_settings({"tags": tags})))
+        return _tags(scripts.set_settings(script, settings_in({"tags": tags})))
 
     def _shown(namespace: DispatchNamespace) -> dict[str, Any]:
         return {

@@ -25,7 +25,7 @@ from clodo.emulator.workers.limits import MAX_SCRIPT_BYTES
 from clodo.emulator.workers.publishing import VERSION_NOT_FOUND, Publisher, not_found
 from clodo.emulator.workers.references import raise_if_referenced, references_of
 from clodo.emulator.workers.requests import account_of, author_of, is_true, script_name
-from clodo.emulator.workers.scripts import checked_settings
+from clodo.emulator.workers.script_settings import SCRIPT_SETTINGS, settings_in
 from clodo.emulator.workers.store import Script, Scripts, Version
 from clodo.emulator.workers.upload import INVALID_SCRIPT, TOO_LARGE, Upload, UploadedModule, checked
 
@@ -177,15 +177,8 @@ def routes(scripts: Scripts, publisher: Publisher, directory: WorkerDirectory, b
 
 def _settings(body: Mapping[str, Any], *, whole: bool) -> dict[str, Any]:
     """Return the unversioned settings in a body; of a *whole* Worker those that are missing are taken away."""
-    names = ("logpush", "observability", "tags", "tail_consumers")
-    given = {name: body.get(name) for name in names if whole or name in body}
-    settings = checked_settings(given)
-    consumers = settings.get("tail_consumers")
-    if consumers:
-        if not all(isinstance(consumer, dict) and isinstance(consumer.get("name"), str) for consumer in consumers):
-            raise ApiError(400, INVALID_SCRIPT, "tail_consumers must be objects with a name")
-        settings["tail_consumers"] = [{"service": consumer["name"]} for consumer in consumers]
-    return settings
+    given = {name: body.get(name) for name in SCRIPT_SETTINGS if whole or name in body}
+    return settings_in(given, consumer="name")
 
 
 def _subdomain(body: Mapping[str, Any]) -> dict[str, bool]:

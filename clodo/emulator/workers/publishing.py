@@ -35,6 +35,7 @@ from clodo.emulator.workers.directory import WorkerDirectory
 from clodo.emulator.workers.exports import classes_from_exports
 from clodo.emulator.workers.limits import MAX_VERSIONS_IN_DEPLOYMENT
 from clodo.emulator.workers.objects import ObjectClass, Transfer, migrated, raise_if_tag_differs, transfers_in
+from clodo.emulator.workers.script_settings import settings_in
 from clodo.emulator.workers.store import Content, Deployment, Script, Scripts, Version
 from clodo.emulator.workers.upload import INVALID_SCRIPT, Upload
 
@@ -56,9 +57,6 @@ INVALID_DEPLOYMENT = 10021
 AUTOMATIC = "Automatic deployment on upload."
 
 _SCRIPT_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,254}$")
-
-#: Settings of a script that aren't versioned: a first upload may carry them, later they have an endpoint.
-SCRIPT_SETTINGS = ("logpush", "observability", "tail_consumers", "tags")
 
 #: Metadata that is stored with the version and shown again.
 _EXTRA = ("limits", "placement", "usage_model", "cache_options", "package_dependencies", "exports", "containers")
@@ -152,6 +150,7 @@ class Publisher:
     ) -> tuple[Script, Version]:
         """Upload and deploy in one call; makes the Worker if it isn't there. Applies migrations."""
         self.raise_if_name_invalid(name)
+        settings = settings_in(upload.metadata)
         migrations = upload.metadata.get("migrations") or {}
         transfers = transfers_in(migrations)
         async with AsyncExitStack() as stack:
@@ -174,7 +173,7 @@ class Publisher:
             if known is not None and self._scripts.is_consumer(known):
                 raise_if_handler_missing(draft.content)
             await self._started(self._spec(script, draft, classes, annotations))
-            keep = partial(self._keep, known, script, upload, author, draft, annotations, classes)
+            keep = partial(self._keep, known, script, upload, settings, author, draft, annotations, classes)
             if transfers:
                 version = await self._transferred(account_id, name, transfers, keep)
             else:
@@ -190,6 +189,7 @@ class Publisher:
         known: Script | None,
         script: Script,
         upload: Upload,
+        settings: dict[str, Any],
         author: Author,
         draft: _Draft,
         annotations: Mapping[str, str],
@@ -203,7 +203,6 @@ class Publisher:
             version = self._store(script, draft, author, annotations, classes)
             tag = (metadata.get("migrations") or {}).get("new_tag") or script.migration_tag
             self._scripts.set_object_classes(script, classes, tag)
-            settings = {key: metadata[key] for key in SCRIPT_SETTINGS if key in metadata}
             if settings:
                 script = self._scripts.set_settings(script, settings)
             self._scripts.add_deployment(

@@ -16,9 +16,10 @@ from clodo.emulator.envelope import ApiError, envelope, json_body, parse_json
 from clodo.emulator.workers.answers import live_version, script_answer
 from clodo.emulator.workers.bindings import without_secrets
 from clodo.emulator.workers.directory import WorkerDirectory
-from clodo.emulator.workers.publishing import SCRIPT_SETTINGS, Publisher
+from clodo.emulator.workers.publishing import Publisher
 from clodo.emulator.workers.references import raise_if_referenced
 from clodo.emulator.workers.requests import account_of, author_of, is_true, script_name
+from clodo.emulator.workers.script_settings import SCRIPT_SETTINGS, settings_in
 from clodo.emulator.workers.store import Script, Scripts, Version
 from clodo.emulator.workers.upload import INVALID_SCRIPT, Upload, read_upload
 
@@ -94,13 +95,13 @@ def routes(scripts: Scripts, publisher: Publisher, blobs: Blobs, directory: Work
         changes = await _settings_body(request)
         account_id, name = account_of(request), script_name(request)
         script = publisher.existing(account_id, name)
-        unversioned = {key: changes[key] for key in SCRIPT_SETTINGS if key in changes}
+        unversioned = settings_in(changes)
         versioned = {key: value for key, value in changes.items() if key not in SCRIPT_SETTINGS}
         version = scripts.newest_version(script)
         if versioned:
             script, version = await publisher.edit_settings(account_id, name, versioned, author_of(request))
         if unversioned:
-            script = scripts.set_settings(script, checked_settings(unversioned))
+            script = scripts.set_settings(script, unversioned)
             directory.refresh(account_id, name)
         return envelope(_settings(script, version))
 
@@ -112,8 +113,7 @@ def routes(scripts: Scripts, publisher: Publisher, blobs: Blobs, directory: Work
         changes = await json_body(request)
         if not isinstance(changes, dict):
             raise ApiError(400, INVALID_SCRIPT, "script settings must be an object")
-        known = {key: changes[key] for key in SCRIPT_SETTINGS if key in changes}
-        script = scripts.set_settings(script, checked_settings(known))
+        script = scripts.set_settings(script, settings_in(changes))
         directory.refresh(script.account_id, script.name)
         return envelope(_script_settings(script))
 
@@ -210,23 +210,6 @@ def _script_settings(script: Script) -> dict[str, Any]:
     if "observability" in script.settings:
         answer["observability"] = script.settings["observability"]
     return answer
-
-
-def checked_settings(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Return settings that aren't versioned.
-
-    Raises:
-        ApiError: One has the wrong type.
-    """
-    kinds = {"logpush": bool, "observability": dict, "tags": list, "tail_consumers": list}
-    for name, value in changes.items():
-        if value is not None and not isinstance(value, kinds[name]):
-            raise ApiError(400, INVALID_SCRIPT, f"{name} has the wrong type")
-    tags = changes.get("tags") or []
-    if not all(isinstance(tag, str) for tag in tags):
-        raise ApiError(400, INVALID_SCRIPT, "tags must be strings")
-    return dict(changes)
 
 
 async def _settings_body(request: Request) -> dict[str, Any]:
