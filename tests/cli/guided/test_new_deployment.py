@@ -43,7 +43,7 @@ def guided(fleet: Fleet, *more: str) -> list[str]:
 def questions(fleet: Fleet) -> list[tuple[str, str]]:
     """Return each question with the keys that answer it."""
     return [
-        ("API token", fleet.account.token + ENTER),
+        ("? API token (it is not shown):", fleet.account.token + ENTER),
         ("Which zone?", ENTER),
         ("Domain, the zone's name", "\x15" + f"acme.{fleet.account.zone}" + ENTER),
         ("Name of the customer", ENTER),

@@ -44,7 +44,7 @@ def questions(fleet: Fleet, new_token: str) -> list[tuple[str, str]]:
     return [
         ("Which deployment?", ENTER),
         ("What shall change?", "a" + ENTER),
-        ("API token", new_token + ENTER),
+        ("? API token (it is not shown):", new_token + ENTER),
         ("Domain, the zone's name", "\x15" + f"new.{fleet.account.zone}" + ENTER),
         ("D1 database?", DOWN + ENTER),
         ("Name of the new database", ENTER),
